@@ -1,0 +1,62 @@
+"""Who a node is: its name, its epoch, and the card by which others find it.
+
+Everything a node says is under (node id, epoch), and a higher epoch voids the lower. An epoch has two parts: the
+*boot*, new with every process, and the *turn*, new with every reset of the cluster. A restarted node is thus
+a different node although its name is the same, while a reset keeps the numbering of its notifications.
+
+No sockets, no clock: the boot number is given by the shell (wall clock in milliseconds, or more if somebody
+remembers a later boot of the same name).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+PROTOCOL = 1
+"""The version of the mesh protocol spoken by this code."""
+
+NODE_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+"""Lower case, because the id is part of topics and of host-like names; 64 characters at the most."""
+
+NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
+
+
+class Epoch(NamedTuple):
+    """One life of a node (`boot`), and the resets that this life has seen (`turn`). Later compares higher."""
+
+    boot: Number
+    turn: Number
+
+    def next_turn(self) -> Epoch:
+        """The epoch that a reset takes: the same life, one turn later."""
+        return Epoch(self.boot, self.turn + 1)
+
+    def __str__(self) -> str:
+        return f"{self.boot:x}.{self.turn}"
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node tells of itself in the pool and in `hello`.
+
+    `pub` and `router` are the ZeroMQ addresses that others connect to; `url` is where clients reach the node (empty when
+    it has not said); `protocol` is the lowest and highest mesh protocol it speaks; `started_at` is
+    wall clock, milliseconds since 1970, for people to read and never compared.
+    """
+
+    id: Annotated[str, msgspec.Meta(pattern=NODE_ID_PATTERN)]
+    epoch: Epoch
+    pub: Address
+    router: Address
+    url: Annotated[str, msgspec.Meta(max_length=512)] = ""
+    version: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    protocol: tuple[Number, Number] = (PROTOCOL, PROTOCOL)
+    host: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    started_at: Number = 0
+
+    def speaks_with(self, other: Card) -> bool:
+        """Whether the two protocol ranges have a version in common."""
+        return self.protocol[0] <= other.protocol[1] and other.protocol[0] <= self.protocol[1]

@@ -1,0 +1,60 @@
+"""The numbers that the core lives by, each with its reason. Seconds and bytes; `cluster.config` makes them from the
+operator's settings, and the simulator makes them small.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Times in seconds, sizes in bytes or items."""
+
+    heartbeat: float = 0.5
+    """Between two signs of life. Two a second cost a few hundred bytes to each peer, and let a lost last message be
+    found within half a second."""
+
+    silent_after: float = 1.0
+    """Two missed heartbeats: one can be lost or late without anybody asking."""
+
+    ask_every: float = 0.25
+    """Between two questions to a silent peer: three fit in before it is down."""
+
+    down_after: float = 1.75
+    """Silence, including unanswered questions, after which a peer's slice is dropped: under two seconds, as promised."""
+
+    unheard_after: float = 3.0
+    """How long a peer that we only know by its card holds up readiness."""
+
+    stall_after: float = 0.4
+    """The loop came this much too late: the node was stopped or starved, and forgives its peers that time. Less than the
+    time between the first question and `down_after`."""
+
+    greet_every: float = 0.02
+    """First wait for an answer to hello or sync; doubles up to `greet_at_most`. A local handshake takes a millisecond."""
+
+    greet_at_most: float = 1.0
+    """The longest wait between two attempts to join a peer."""
+
+    repair_every: float = 0.1
+    """Between two requests for the same missing range: a few round trips of a slow network."""
+
+    forget_after: float = 60.0
+    """How long a peer that is down and has no card in the pool is still looked for. Its numbering is kept as long, so that
+    after a pause nothing is doubled or missed."""
+
+    minimum_nodes: int = 1
+    """Nodes (this one included) without which this node is not ready."""
+
+    notify_log_bytes: int = 16 << 20
+    """Notifications kept for each peer until it has confirmed them: at 200 bytes and 20,000 a second, four seconds."""
+
+    state_log_bytes: int = 4 << 20
+    """Changes of the own slice kept for repair; a longer gap costs a snapshot."""
+
+    held_items: int = 50_000
+    """Items held back behind a hole, for each stream: more than arrive in a repair's time at full speed."""
+
+    batch_bytes: int = 256 << 10
+    """A frame stops growing here: large enough that its overhead is nothing, small enough to be sent at once."""

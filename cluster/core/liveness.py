@@ -1,0 +1,76 @@
+"""Who is alive, judged by when we last heard from it. No sockets, no clock, no tasks.
+
+Any frame is a sign of life. Silence makes a peer *silent*: it is then asked directly, and again, and only if that stays
+unanswered is it *down*. A node that was stopped itself (paused, asleep, starved) must not count the time that it was away
+as the silence of others: `forgive` shifts every judgement by that much. This is the direct half of SWIM's
+failure detector (Das, Gupta, Motivala: "SWIM", 2002).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from cluster.core.limits import Limits
+
+
+class Health(Enum):
+    """What we believe of a peer's life."""
+
+    UNHEARD = "unheard"  # known by its card only
+    UP = "up"
+    SILENT = "silent"  # for too long; being asked
+    DOWN = "down"
+
+
+class Liveness:
+    """The judgement over one peer. Times are seconds of one monotonic clock."""
+
+    __slots__ = ("_asked_at", "_limits", "health", "last_heard")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.health = Health.UNHEARD
+        self.last_heard = now
+        self._asked_at = now
+        self._limits = limits
+
+    def heard(self, now: float) -> bool:
+        """Something arrived from the peer; True when it had not been up."""
+        self.last_heard = now
+        was_up = self.health is Health.UP
+        self.health = Health.UP
+        return not was_up
+
+    def time_passed(self, now: float) -> bool:
+        """Judge anew; True when the peer should be asked for a sign of life now."""
+        if self.health is Health.DOWN or now < self._silent_at():
+            return False
+        if now >= self._down_at():
+            self.health = Health.DOWN
+            return False
+        if self.health is Health.SILENT and now < self._asked_at + self._limits.ask_every:
+            return False
+        self.health = Health.SILENT
+        self._asked_at = now
+        return True
+
+    def next_deadline(self) -> float | None:
+        """When `time_passed` will have something to judge; None when there is nothing to expect."""
+        match self.health:
+            case Health.DOWN:
+                return None
+            case Health.UNHEARD | Health.UP:
+                return self._silent_at()
+            case Health.SILENT:
+                return min(self._asked_at + self._limits.ask_every, self._down_at())
+
+    def forgive(self, seconds: float) -> None:
+        """We were away for that long: the peer was not silent meanwhile, we were deaf."""
+        self.last_heard += seconds
+        self._asked_at += seconds
+
+    def _silent_at(self) -> float:
+        return self._down_at() if self.health is Health.UNHEARD else self.last_heard + self._limits.silent_after
+
+    def _down_at(self) -> float:
+        limits = self._limits
+        return self.last_heard + (limits.unheard_after if self.health is Health.UNHEARD else limits.down_after)

@@ -1,0 +1,109 @@
+"""Slices: what a node alone decides, and what others know of it.
+
+A node is the only writer of its slice, so there is nothing to merge and nothing to lock. A slice is its rooms; to the mesh a
+room is an id, an opaque description and a subscriber count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster.core import messages
+from cluster.core.effects import Effect, PeerGone, PeerRoom, PeerRoomClosed, PeerRoomCounted
+from cluster.core.messages import Change, RoomClosed, RoomCounted, RoomOpened
+
+
+class OwnSlice:
+    """The rooms of this node. Each change is returned as it has to be told, or None when nothing changed."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, tuple[bytes, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def open(self, room: str, description: bytes, count: int) -> Change | None:
+        """The room has `count` subscribers here."""
+        known = self._rooms.get(room)
+        self._rooms[room] = (description, count)
+        if known is None or known[0] != description:
+            return RoomOpened(room, description, count)
+        return RoomCounted(room, count) if known[1] != count else None
+
+    def count(self, room: str, count: int) -> Change | None:
+        """The room's number of subscribers. Raises `KeyError` for a room that is not open."""
+        description, before = self._rooms[room]
+        if before == count:
+            return None
+        self._rooms[room] = (description, count)
+        return RoomCounted(room, count)
+
+    def close(self, room: str) -> Change | None:
+        """The room has no subscriber here any more."""
+        return RoomClosed(room) if self._rooms.pop(room, None) is not None else None
+
+    def parts(self, max_bytes: int) -> Iterator[list[RoomOpened]]:
+        """The whole slice in parts of about `max_bytes`; one empty part when there is no room."""
+        part: list[RoomOpened] = []
+        weight = 0
+        for room, (description, count) in self._rooms.items():
+            size = change_weight(description)
+            if part and (weight + size > max_bytes or len(part) == messages.BATCH_ITEMS):
+                yield part
+                part, weight = [], 0
+            part.append(RoomOpened(room, description, count))
+            weight += size
+        yield part
+
+
+class PeerSlice:
+    """What we hold of one peer's slice; every method says what the embedder has to be told."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._rooms: set[str] = set()
+        self._snapshot: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def apply(self, change: Change, out: list[Effect]) -> None:
+        """One change of the peer's state stream, in order."""
+        match change:
+            case RoomOpened(room, description, count):
+                self._rooms.add(room)
+                out.append(PeerRoom(self._node, room, description, count))
+            case RoomCounted(room, count):
+                if room in self._rooms:
+                    out.append(PeerRoomCounted(self._node, room, count))
+            case RoomClosed(room):
+                if room in self._rooms:
+                    self._rooms.remove(room)
+                    out.append(PeerRoomClosed(self._node, room))
+
+    def begin_snapshot(self) -> None:
+        """The first part of a snapshot comes next; parts of an older one are forgotten."""
+        self._snapshot = set()
+
+    def add_part(self, rooms: list[RoomOpened], out: list[Effect]) -> None:
+        """One part of a snapshot. What is in it is true, so it need not wait for the rest."""
+        for room in rooms:
+            self._snapshot.add(room.room)
+            self.apply(room, out)
+
+    def end_snapshot(self, out: list[Effect]) -> None:
+        """The last part was added: whatever the snapshot did not name is no more."""
+        for room in self._rooms - self._snapshot:
+            self.apply(RoomClosed(room), out)
+        self._snapshot = set()
+
+    def drop(self, out: list[Effect]) -> None:
+        """The peer is gone, and its slice with it."""
+        self._rooms.clear()
+        self._snapshot.clear()
+        out.append(PeerGone(self._node))
+
+
+def change_weight(description: bytes) -> int:
+    """About what a room weighs in a log or a frame, bytes: its id (64 hexadecimal digits in Shoal) and description."""
+    return len(description) + 80
