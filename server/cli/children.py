@@ -1,0 +1,165 @@
+"""Programs that this process starts, listens to and ends again.
+
+A child never outlives its parent: it is stopped when its context is left, and its standard input is a pipe that
+nobody writes into, so a child that watches it learns of the parent's death even when that was SIGKILL. A program
+that does not watch its input runs under `server.cli.guard`, which does.
+
+Each child is in a process group of its own: Ctrl-C in the terminal reaches the parent only, which then ends its
+children in order. What they print is kept within a bound, for the message when one fails.
+"""
+
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+STOP_GRACE_S = 8.0
+"""From SIGTERM to SIGKILL. A node flushes its clients' queues and says goodbye to its peers, each within seconds."""
+
+KEPT_LINES = 200
+"""Lines of output kept per child: a traceback and what led to it."""
+
+MAX_LINE_BYTES = 65_536
+"""A longer line is cut into several: no child can fill our memory by never ending a line."""
+
+
+class ChildEnded(Exception):
+    """A child ended that should have gone on; `tail` are its last lines."""
+
+    def __init__(self, name: str, exit_code: int, tail: Sequence[str]) -> None:
+        super().__init__(f"{name} {exit_reason(exit_code)}")
+        self.name = name
+        self.exit_code = exit_code
+        self.tail = tuple(tail)
+
+
+def exit_reason(exit_code: int) -> str:
+    """Return in words how a process ended, from a code as `subprocess` gives it (negative: killed by a signal)."""
+    return f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+
+
+@asynccontextmanager
+async def open_child(
+    name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None
+) -> AsyncIterator["Child"]:
+    """Run `command` for as long as the context lasts; on leaving it is stopped, within `STOP_GRACE_S`.
+
+    `env` replaces the environment. Raises OSError when the program cannot be started. Cancellation stops the child.
+    """
+    process = await trio.lowlevel.open_process(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        process_group=0,
+    )
+    child = Child(name, process)
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.run)
+        try:
+            yield child
+        except (
+            Exception
+        ) as error:  # raised again below: that a nursery is in use here must not wrap it in a group
+            failure = error
+        finally:
+            with trio.CancelScope(shield=True):
+                await child.stop()
+    if failure is not None:
+        raise failure
+
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """Return the command that runs `command` and ends it when its standard input closes."""
+    return [sys.executable, "-m", "server.cli.guard", *command]
+
+
+class Child:
+    """A running program: its output and its end. Made by `open_child`."""
+
+    def __init__(self, name: str, process: trio.Process) -> None:
+        self.name = name
+        self.process = process
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        """The last lines of standard output and standard error, as they came."""
+        self._changed = trio.Event()
+        self._ended = trio.Event()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended, as `subprocess` says it; None while it runs."""
+        return self.process.poll()
+
+    async def run(self) -> None:
+        """Read the child's output until it ended and everything was read."""
+        async with trio.open_nursery() as nursery:
+            for stream in (self.process.stdout, self.process.stderr):
+                if stream is not None:
+                    nursery.start_soon(self._read, stream)
+        await self.process.wait()
+        self._ended.set()
+        self._changed.set()
+
+    async def line(self, pattern: str) -> re.Match[str]:
+        """Return the first kept line that matches, waiting for it. Raises ChildEnded when the child ends first."""
+        while True:
+            changed, has_ended = self._changed, self._ended.is_set()
+            for line in self.lines:
+                if match := re.search(pattern, line):
+                    return match
+            if has_ended:
+                raise self.ended()
+            await changed.wait()
+
+    async def wait(self) -> "ChildEnded":
+        """Wait for the end of the child; return how it ended, with everything it printed last."""
+        await self._ended.wait()
+        return self.ended()
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """Ask the child to end, and end it when it has not after `grace_s` seconds."""
+        self.terminate()
+        with trio.move_on_after(grace_s):
+            await self.process.wait()
+        self.kill()
+        await self.process.wait()
+
+    def terminate(self) -> None:
+        """Send SIGTERM, unless the child has ended."""
+        if self.exit_code is None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL, unless the child has ended."""
+        if self.exit_code is None:
+            self.process.kill()
+
+    def ended(self) -> ChildEnded:
+        """Return the error that says how the child ended."""
+        return ChildEnded(self.name, self.process.returncode or 0, tuple(self.lines))
+
+    async def _read(self, stream: trio.abc.ReceiveStream) -> None:
+        partial = b""
+        async for data in stream:
+            *whole, partial = (partial + data).split(b"\n")
+            if len(partial) > MAX_LINE_BYTES:
+                whole, partial = [*whole, partial], b""
+            self._keep(whole)
+        if partial:
+            self._keep([partial])
+
+    def _keep(self, lines: Sequence[bytes]) -> None:
+        self.lines.extend(line.decode(errors="replace").rstrip("\r") for line in lines)
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
