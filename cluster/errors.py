@@ -1,11 +1,11 @@
 """What can go wrong in the mesh, and whose fault it is: that decides what dies.
 
-    MeshError
-    ├── ConfigurationError   this node's operator: the start stops with the message
-    ├── BindError            this node's machine: the start stops with the message
-    ├── CardError            a peer's: the card is ignored, the node named
-    ├── FrameError           a peer's: the frame is dropped and counted
-    └── PoolUnavailable      the pool's: the node goes on without it and tries again
+MeshError
+├── ConfigurationError   this node's operator: the start stops with the message
+├── BindError            this node's machine: the start stops with the message
+├── CardError            a peer's: the card is ignored, the node named
+├── FrameError           a peer's: the frame is dropped and counted
+└── PoolUnavailable      the pool's: the node goes on without it and tries again
 """
 
 

@@ -25,6 +25,10 @@ Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
 
 
+LATEST_BOOT = 1 << 60
+"""No clock gives a boot number like this; one that was said is not believed."""
+
+
 class Epoch(NamedTuple):
     """One life of a node (`boot`), and the resets that this life has seen (`turn`). Later compares higher."""
 
@@ -42,8 +46,8 @@ class Epoch(NamedTuple):
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What a node tells of itself in the pool and in `hello`.
 
-    `pub` and `router` are the ZeroMQ addresses that others connect to; `url` is where clients reach the node (empty when
-    it has not said); `protocol` is the lowest and highest mesh protocol it speaks; `started_at` is
+    `pub` and `router` are the ZeroMQ addresses that others connect to; `url` is where clients reach the node (empty
+    when it has not said); `protocol` is the lowest and highest mesh protocol it speaks; `started_at` is
     wall clock, milliseconds since 1970, for people to read and never compared.
     """
 

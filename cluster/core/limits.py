@@ -22,17 +22,19 @@ class Limits:
     """Between two questions to a silent peer: three fit in before it is down."""
 
     down_after: float = 1.75
-    """Silence, including unanswered questions, after which a peer's slice is dropped: under two seconds, as promised."""
+    """Silence, including unanswered questions, after which a peer's slice is dropped: under two seconds, as
+    promised."""
 
     unheard_after: float = 3.0
     """How long a peer that we only know by its card holds up readiness."""
 
     stall_after: float = 0.4
-    """The loop came this much too late: the node was stopped or starved, and forgives its peers that time. Less than the
-    time between the first question and `down_after`."""
+    """The loop came this much too late: the node was stopped or starved, and forgives its peers that time. Less than
+    the time between the first question and `down_after`."""
 
     greet_every: float = 0.02
-    """First wait for an answer to hello or sync; doubles up to `greet_at_most`. A local handshake takes a millisecond."""
+    """First wait for an answer to hello or sync; doubles up to `greet_at_most`. A local handshake takes a
+    millisecond."""
 
     greet_at_most: float = 1.0
     """The longest wait between two attempts to join a peer."""
@@ -40,9 +42,9 @@ class Limits:
     repair_every: float = 0.1
     """Between two requests for the same missing range: a few round trips of a slow network."""
 
-    forget_after: float = 60.0
-    """How long a peer that is down and has no card in the pool is still looked for. Its numbering is kept as long, so that
-    after a pause nothing is doubled or missed."""
+    forget_after: float = 30.0
+    """How long a peer that is down and has no card in the pool is still looked for. Its numbering is kept as long,
+    so that after a pause nothing is doubled or missed."""
 
     minimum_nodes: int = 1
     """Nodes (this one included) without which this node is not ready."""

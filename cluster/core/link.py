@@ -72,9 +72,14 @@ class Link:
         """The last change of our slice that the peer has applied, and in which epoch of ours."""
         self.is_known_to_peer = False
         """Whether the peer's last heartbeat says that its link to us is live."""
+        self.refusal: str | None = None
+        """Why the peer does not accept us, in its words."""
+        self.reset_taken = 0
+        """The last reset that the peer asked for, and that we have done."""
         self.resyncs = 0
         self.gaps = 0
         self.connected_at: float | None = None
+        self._peer_links: dict[str, LinkReport] = {}
         self._me = me
         self._limits = limits
         self._state: Inbound[Change] = Inbound(limits.held_items)
@@ -90,10 +95,12 @@ class Link:
 
     @property
     def id(self) -> str:
+        """The peer's node id."""
         return self.card.id
 
     @property
     def health(self) -> Health:
+        """What we believe of the peer's life."""
         return self.liveness.health
 
     @property
@@ -108,11 +115,17 @@ class Link:
 
     @property
     def state_tail(self) -> int:
+        """The last change of the peer's slice that we know of."""
         return self._state.tail
 
     def has_applied(self, epoch: Epoch, number: int) -> bool:
         """Whether the peer has applied our slice up to this change."""
         return self.applied >= (epoch, number)
+
+    def holds(self, peer: str, epoch: Epoch) -> bool:
+        """Whether the peer's last heartbeat says that it holds the slice of another one in this epoch or a later."""
+        report = self._peer_links.get(peer)
+        return report is not None and report.is_live and report.epoch >= epoch
 
     def report(self) -> LinkReport:
         """What our heartbeat says of this peer."""
@@ -132,11 +145,12 @@ class Link:
         """The peer accepts us."""
         if self.sync is Sync.GREETING and nonce == self._nonce:
             self._was_welcomed = True
+            self.refusal = None
             self._greeted(now, out)
 
     def probed(self, nonce: int, now: float, out: list[Effect]) -> None:
-        """The peer's answer to a hello of ours came through its PUB socket. Which of our hellos does not matter: the pipe
-        is proved by any."""
+        """The peer's answer to a hello of ours came through its PUB socket. Which of our hellos does not matter: the
+        pipe is proved by any."""
         if self.sync is Sync.GREETING and nonce <= self._nonce:
             self._was_probed = True
             self._greeted(now, out)
@@ -172,9 +186,7 @@ class Link:
             self._apply(self._state.take(batch.first, batch.changes), out)
         if self.connected_at is None:
             self.connected_at = now
-        out.append(
-            Belief("peer live", {"peer": self.id, "epoch": str(self.epoch), "rooms": len(self.slice)})
-        )
+        out.append(Belief("peer live", {"peer": self.id, "epoch": str(self.epoch), "rooms": len(self.slice)}))
         self._confirm_state(out)
         self._repair_state(now, out)
 
@@ -218,7 +230,7 @@ class Link:
     def state_resent(self, again: messages.ResentState, now: float, out: list[Effect]) -> None:
         """Changes that we had asked for again."""
         if self.sync is Sync.LIVE:
-            self._state_repair_at = None
+            self._state_repair_at = now  # what is still missing is asked for at once
             self._take_changes(again.first, again.changes, is_resent=True, now=now, out=out)
 
     def state_cut(self, now: float, out: list[Effect]) -> None:
@@ -234,13 +246,13 @@ class Link:
 
     def notifications_resent(self, again: messages.ResentNotify, now: float, out: list[Effect]) -> None:
         """Notifications that we had asked for again."""
-        self._notify_repair_at = None
+        self._notify_repair_at = now  # what is still missing is asked for at once
         self._deliver(self.notifications.take(again.first, again.items, is_resent=True), out)
         self._repair_notifications(now, out)
 
     def notifications_cut(self, oldest: int, now: float, out: list[Effect]) -> None:
         """Nothing before `oldest` can be had any more: say so, and go on."""
-        self._notify_repair_at = None
+        self._notify_repair_at = now
         missing = self.notifications.missing()
         if missing is None or oldest <= missing[0] or oldest > self.notifications.tail + 1:
             return  # an answer to a question that has been settled since, or nonsense
@@ -260,6 +272,7 @@ class Link:
         if self.sync is Sync.LIVE and beat.state_tail > self._state.position:
             self._state.learn_tail(beat.state_tail)
             self._repair_state(now, out)
+        self._peer_links = beat.links
         report = beat.links.get(self._me.id)
         self.is_known_to_peer = report is not None and report.is_live and report.epoch == self._me.epoch
         if report is None:
@@ -280,9 +293,7 @@ class Link:
 
     def _say_hello_once(self, out: list[Effect]) -> None:
         """The peer is alive and does not know us (its card of us expired, or our hello was lost)."""
-        hello = messages.Hello(
-            self._me.id, self._me.epoch, card=self._me.sealed_card, nonce=self._me.nonce()
-        )
+        hello = messages.Hello(self._me.id, self._me.epoch, card=self._me.sealed_card, nonce=self._me.nonce())
         self._ask(hello, out)
 
     def _take_changes(

@@ -1,8 +1,8 @@
 """Who is alive, judged by when we last heard from it. No sockets, no clock, no tasks.
 
 Any frame is a sign of life. Silence makes a peer *silent*: it is then asked directly, and again, and only if that stays
-unanswered is it *down*. A node that was stopped itself (paused, asleep, starved) must not count the time that it was away
-as the silence of others: `forgive` shifts every judgement by that much. This is the direct half of SWIM's
+unanswered is it *down*. A node that was stopped itself (paused, asleep, starved) must not count the time that it was
+away as the silence of others: `forgive` shifts every judgement by that much. This is the direct half of SWIM's
 failure detector (Das, Gupta, Motivala: "SWIM", 2002).
 """
 
@@ -63,14 +63,18 @@ class Liveness:
             case Health.SILENT:
                 return min(self._asked_at + self._limits.ask_every, self._down_at())
 
-    def forgive(self, seconds: float) -> None:
+    def forgive(self, seconds: float, now: float) -> None:
         """We were away for that long: the peer was not silent meanwhile, we were deaf."""
-        self.last_heard += seconds
-        self._asked_at += seconds
+        self.last_heard = min(self.last_heard + seconds, now)
+        self._asked_at = min(self._asked_at + seconds, now)
 
     def _silent_at(self) -> float:
-        return self._down_at() if self.health is Health.UNHEARD else self.last_heard + self._limits.silent_after
+        return (
+            self._down_at() if self.health is Health.UNHEARD else self.last_heard + self._limits.silent_after
+        )
 
     def _down_at(self) -> float:
         limits = self._limits
-        return self.last_heard + (limits.unheard_after if self.health is Health.UNHEARD else limits.down_after)
+        return self.last_heard + (
+            limits.unheard_after if self.health is Health.UNHEARD else limits.down_after
+        )

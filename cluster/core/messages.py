@@ -259,9 +259,7 @@ class ResetTaken(Message, frozen=True, tag=28):
 
 Publication = Heartbeat | Farewell | State | Notify | Probe
 Question = Hello | Sync | Applied | Ping | ResendState | ResendNotify | Reset
-Reply = (
-    Welcome | Refused | Snapshot | Pong | ResentState | ResentNotify | CutState | CutNotify | ResetTaken
-)
+Reply = Welcome | Refused | Snapshot | Pong | ResentState | ResentNotify | CutState | CutNotify | ResetTaken
 
 _T = TypeVar("_T")
 

@@ -1,7 +1,7 @@
 """Slices: what a node alone decides, and what others know of it.
 
-A node is the only writer of its slice, so there is nothing to merge and nothing to lock. A slice is its rooms; to the mesh a
-room is an id, an opaque description and a subscriber count.
+A node is the only writer of its slice, so there is nothing to merge and nothing to lock. A slice is its rooms; to
+the mesh a room is an id, an opaque description and a subscriber count.
 """
 
 from __future__ import annotations

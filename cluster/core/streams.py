@@ -1,8 +1,9 @@
 """Numbered streams: how a receiver notices that something is missing, and how the origin can say it again.
 
-An origin numbers what it says 1, 2, 3… (`Outbound`) and keeps the last of it in a bounded log. A receiver (`Inbound`) gives items on in
-order and once: what it had is dropped, what is ahead of a hole is held back within a bound, and the hole is
-named so that it can be asked for. What the bound does not let it hold is forgotten, and becomes part of the hole.
+An origin numbers what it says 1, 2, 3… (`Outbound`) and keeps the last of it in a bounded log. A receiver
+(`Inbound`) gives items on in order and once: what it had is dropped, what is ahead of a hole is held back within a
+bound, and the hole is named so that it can be asked for. What the bound does not let it hold is forgotten, and
+becomes part of the hole.
 
 No clock: when to ask, and how often, is the link's business.
 """
@@ -34,6 +35,7 @@ class Outbound(Generic[T]):
 
     @property
     def bytes_logged(self) -> int:
+        """What the log weighs now."""
         return self._bytes
 
     def append(self, item: T, size: int) -> int:
@@ -88,6 +90,7 @@ class Inbound(Generic[T]):
 
     @property
     def held(self) -> int:
+        """How many items wait behind a hole."""
         return len(self._held)
 
     def take(self, first: int, items: Sequence[T], *, is_resent: bool = False) -> Sequence[T]:

@@ -1,0 +1,229 @@
+"""The mesh over ZeroMQ: one PUB and one ROUTER bound, one SUB connected to every peer's PUB, one DEALER for each peer.
+
+pyzmq knows no trio, so each receiving socket has one task that waits on the socket's file descriptor. That
+descriptor is edge-triggered: any operation on the socket, also a send from another task, may consume the edge. So
+EVENTS is looked at before every wait, and `touched` wakes the waiting task when an operation found something to read.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+import zmq
+
+from cluster.core.identity import Card
+from cluster.core.messages import FRAME_BYTES
+from cluster.errors import BindError
+from cluster.ports import Addresses, Arrivals
+
+PUBLISHED_QUEUE: Final = 10_000
+"""Frames waiting for one slow peer in the PUB socket, and as many on its side. Under load a frame carries many
+messages. Over this, PUB drops: the numbering notices and the log repairs."""
+
+DIRECT_QUEUE: Final = 10_000
+"""Frames waiting on a DEALER or for one asker on the ROUTER: a snapshot of a million rooms is about 600."""
+
+FRAMES_AT_ONCE: Final = 256
+"""Frames read in one go before other tasks get their turn: about a millisecond's worth."""
+
+FAREWELL_MS: Final = 500
+"""How long closing waits for the last frames (the farewell) to leave."""
+
+RECONNECT_MS: Final = 50
+RECONNECT_AT_MOST_MS: Final = 1000
+
+
+class ZeroMqTransport:
+    """A `Transport` over `tcp://` and `ipc://`. Opened once."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self._pub = self._socket(zmq.PUB, PUBLISHED_QUEUE)
+        self._sub = _Readable(self._socket(zmq.SUB, PUBLISHED_QUEUE))
+        self._router = _Readable(self._socket(zmq.ROUTER, DIRECT_QUEUE))
+        self._router.socket.set(zmq.ROUTER_MANDATORY, 1)  # say when the asker has gone, instead of dropping
+        self._pub.set(zmq.LINGER, FAREWELL_MS)
+        self._peers: dict[str, _Peer] = {}
+        self._nursery: trio.Nursery | None = None
+        self._arrivals: Arrivals | None = None
+
+    @asynccontextmanager
+    async def open(self, pub: str, router: str) -> AsyncIterator[Addresses]:
+        """Bind both addresses; at the end wait up to `FAREWELL_MS` for what was published last. Raises `BindError`."""
+        try:
+            yield Addresses(pub=_bind(self._pub, pub), router=_bind(self._router.socket, router))
+        finally:
+            for node in list(self._peers):
+                self.disconnect(node)
+            for socket in (self._sub.socket, self._router.socket, self._pub):
+                socket.close()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._context.term)  # waits for the linger
+
+    async def run(self, arrivals: Arrivals) -> None:
+        """Receive until cancelled."""
+        self._arrivals = arrivals
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._read_published, arrivals)
+                nursery.start_soon(self._read_questions, arrivals)
+                for peer in self._peers.values():
+                    nursery.start_soon(self._read_replies, peer, arrivals)
+        finally:
+            self._nursery = self._arrivals = None
+
+    def subscribe(self, topic: bytes) -> None:
+        """Receive what any connected peer publishes under the topic."""
+        self._sub.socket.subscribe(topic)
+        self._sub.touched()
+
+    def connect(self, card: Card) -> None:
+        """Connect to the peer; replaces an earlier connection to the same node."""
+        self.disconnect(card.id)
+        dealer = self._socket(zmq.DEALER, DIRECT_QUEUE)
+        peer = self._peers[card.id] = _Peer(card.id, card.pub, _Readable(dealer))
+        _connect(dealer, card.router)
+        _connect(self._sub.socket, card.pub)
+        self._sub.touched()
+        if self._nursery is not None and self._arrivals is not None:
+            self._nursery.start_soon(self._read_replies, peer, self._arrivals)
+
+    def disconnect(self, node: str) -> None:
+        """Drop the connection to the peer and what waits to be sent to it."""
+        peer = self._peers.pop(node, None)
+        if peer is None:
+            return
+        self._sub.socket.disconnect(peer.pub)
+        self._sub.touched()
+        peer.scope.cancel()
+        peer.dealer.socket.close()
+
+    def publish(self, frame: bytes) -> None:
+        """To every peer that subscribed to the frame's topic."""
+        self._pub.send(frame)  # PUB never blocks: at its high-water mark it drops
+
+    def ask(self, node: str, frame: bytes) -> bool:
+        """To the peer's ROUTER; False when its queue is full or the peer is not connected."""
+        peer = self._peers.get(node)
+        if peer is None:
+            return False
+        try:
+            peer.dealer.socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        peer.dealer.touched()
+        return True
+
+    def answer(self, identity: bytes, frame: bytes) -> bool:
+        """To the DEALER that asked under this identity; False when it has gone or its queue is full."""
+        try:
+            self._router.socket.send_multipart((identity, frame), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                return False
+            raise
+        self._router.touched()
+        return True
+
+    # -- one task for each receiving socket --
+
+    async def _read_published(self, arrivals: Arrivals) -> None:
+        async for frames in self._sub.batches():
+            arrivals.published([frame[0] for frame in frames if len(frame) == 1])
+
+    async def _read_questions(self, arrivals: Arrivals) -> None:
+        async for frames in self._router.batches():
+            arrivals.asked([(frame[0], frame[1]) for frame in frames if len(frame) == 2])
+
+    async def _read_replies(self, peer: _Peer, arrivals: Arrivals) -> None:
+        with peer.scope:
+            async for frames in peer.dealer.batches():
+                arrivals.answered(peer.node, [frame[0] for frame in frames if len(frame) == 1])
+
+    def _socket(self, kind: int, queue: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.set_hwm(queue)
+        socket.set(zmq.MAXMSGSIZE, FRAME_BYTES)  # a larger one closes that connection before it is read
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_AT_MOST_MS)
+        return socket
+
+
+class _Readable:
+    """A socket and the one task that waits for it to become readable."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self._wait: trio.CancelScope | None = None
+
+    def touched(self) -> None:
+        """An operation was made on the socket: if it consumed the edge, wake the reader."""
+        if self._wait is not None and self._has_input():
+            self._wait.cancel()
+
+    async def batches(self) -> AsyncIterator[list[list[bytes]]]:
+        """All messages that are at hand, again and again; each message as its frames."""
+        descriptor = self.socket.fileno()
+        while True:
+            if batch := self._receive():
+                yield batch
+                await trio.lowlevel.checkpoint()
+            elif not self._has_input():
+                with trio.CancelScope() as self._wait:
+                    await trio.lowlevel.wait_readable(descriptor)
+                self._wait = None
+
+    def _has_input(self) -> bool:
+        return bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def _receive(self) -> list[list[bytes]]:
+        batch: list[list[bytes]] = []
+        try:
+            while len(batch) < FRAMES_AT_ONCE:
+                batch.append(self.socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+        return batch
+
+
+@attrs.define(eq=False)
+class _Peer:
+    node: str
+    pub: str
+    dealer: _Readable
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+
+def _connect(socket: zmq.Socket[bytes], address: str) -> None:
+    _choose_family(socket, address)
+    socket.connect(address)
+
+
+def _choose_family(socket: zmq.Socket[bytes], address: str) -> None:
+    """Only for IPv6: with it on, ZeroMQ would name IPv4 addresses in their mapped form, which others may not reach."""
+    socket.set(zmq.IPV6, address.startswith("tcp://["))
+
+
+def _bind(socket: zmq.Socket[bytes], address: str) -> str:
+    _choose_family(socket, address)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        match error.errno:
+            case zmq.EADDRINUSE:
+                reason = (
+                    "another process has it; stop that one, or choose another port (* takes any free one)"
+                )
+            case zmq.EADDRNOTAVAIL | errno.ENODEV:
+                reason = "this machine has no such address"
+            case _:
+                reason = str(error)
+        raise BindError(f"the mesh address {address} cannot be bound: {reason}") from error
+    return socket.get_string(zmq.LAST_ENDPOINT)

@@ -1,0 +1,195 @@
+"""What this node says: its slice, its numbered streams, and the frames that carry them.
+
+Changes and notifications of one turn of the embedder's loop are gathered, and numbered and framed together by
+`flush`: one frame for the state stream, one for each peer, unless they grow over the batch bound.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from cluster.core import messages
+from cluster.core.effects import Effect, Publish
+from cluster.core.limits import Limits
+from cluster.core.link import Link, Me
+from cluster.core.messages import Change, Notification, Reply
+from cluster.core.slices import OwnSlice, change_weight
+from cluster.core.streams import Outbound
+
+_Item = TypeVar("_Item")
+
+
+class Publisher:
+    """The voice of one node. It knows the links only to read their streams."""
+
+    def __init__(self, me: Me, limits: Limits, links: Mapping[str, Link]) -> None:
+        self._me = me
+        self._limits = limits
+        self._links = links
+        self._slice = OwnSlice()
+        self._state: Outbound[Change] = Outbound(limits.state_log_bytes)
+        self._changes: list[Change] = []
+        self._pending: dict[str, list[Notification]] = {}
+        self.dropped: Counter[str] = Counter()
+        """Notifications that were not sent, by reason."""
+
+    @property
+    def state_tail(self) -> int:
+        """The number of the last change of the own slice, flushed or not."""
+        return self._state.tail
+
+    @property
+    def rooms(self) -> int:
+        """How many rooms this node has subscribers in."""
+        return len(self._slice)
+
+    def open_room(self, room: str, description: bytes, count: int) -> None:
+        """This node has subscribers in the room."""
+        self._say(self._slice.open(room, description, count), change_weight(description))
+
+    def count_room(self, room: str, count: int) -> None:
+        """The number of subscribers changed. Raises `KeyError` for a room that was not opened."""
+        self._say(self._slice.count(room, count), change_weight(b""))
+
+    def close_room(self, room: str) -> None:
+        """This node has no subscriber in the room any more."""
+        self._say(self._slice.close(room), change_weight(b""))
+
+    def notify(self, node: str, rooms: Sequence[str], payload: bytes) -> None:
+        """A notification for a peer's rooms. Raises `ValueError` for a payload that no frame can carry."""
+        if len(payload) > messages.PAYLOAD_BYTES:
+            raise ValueError(
+                f"a notification of {len(payload)} bytes; the mesh takes {messages.PAYLOAD_BYTES}"
+            )
+        self._pending.setdefault(node, []).append(Notification(list(rooms), payload))
+
+    def flush(self, out: list[Effect]) -> None:
+        """Number and publish what was said since the last flush."""
+        if self._changes:
+            changes, self._changes = self._changes, []
+            first = self._state.tail - len(changes) + 1
+            for start, part in _batches(changes, _weigh_change, self._limits.batch_bytes):
+                message = messages.State(self._me.id, self._me.epoch, first + start, part)
+                out.append(Publish(messages.encode_published(messages.STATE_TOPIC, message)))
+        if self._pending:
+            pending, self._pending = self._pending, {}
+            for node, items in pending.items():
+                self._publish_notifications(node, items, out)
+
+    def heartbeat(self, out: list[Effect]) -> None:
+        """A sign of life with the tails of all streams; what was said before goes first."""
+        self.flush(out)
+        beat = messages.Heartbeat(
+            self._me.id,
+            self._me.epoch,
+            state_tail=self._state.tail,
+            notify_tails={
+                link.id: (link.epoch.boot, link.outgoing.tail)
+                for link in self._links.values()
+                if link.outgoing.tail
+            },
+            links={link.id: link.report() for link in self._links.values()},
+        )
+        out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, beat)))
+
+    def farewell(self, reason: str, out: list[Effect]) -> None:
+        """The last word."""
+        self.flush(out)
+        message = messages.Farewell(self._me.id, self._me.epoch, reason[:200])
+        out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, message)))
+
+    def probe(self, peer: str, boot: int, nonce: int, out: list[Effect]) -> None:
+        """Prove the pipe to a peer that said hello."""
+        message = messages.Probe(self._me.id, self._me.epoch, nonce)
+        out.append(Publish(messages.encode_published(messages.notify_topic(peer, boot), message)))
+
+    def restart_state(self) -> None:
+        """A new epoch: the slice stays, its numbering begins anew."""
+        self._state = Outbound(self._limits.state_log_bytes)
+        self._changes.clear()
+
+    # -- answers --
+
+    def snapshot(self, nonce: int) -> Iterator[Reply]:
+        """The own slice as it is now, in parts. The caller has flushed."""
+        parts = list(self._slice.parts(self._limits.batch_bytes))
+        for number, rooms in enumerate(parts):
+            yield messages.Snapshot(
+                self._me.id,
+                self._me.epoch,
+                nonce=nonce,
+                state_tail=self._state.tail,
+                part=number,
+                is_last=number == len(parts) - 1,
+                rooms=rooms,
+            )
+
+    def resend_state(self, question: messages.ResendState) -> Reply | None:
+        """The changes asked for, as many as fit in a frame; None when there are none yet."""
+        me, epoch = self._me.id, self._me.epoch
+        if question.of != epoch:
+            return messages.CutState(me, epoch, self._state.tail)
+        changes = self._read(self._state, question.first, question.last)
+        if changes is None:
+            return messages.CutState(me, epoch, self._state.tail)
+        return messages.ResentState(me, epoch, question.first, changes) if changes else None
+
+    def resend_notifications(self, link: Link, question: messages.ResendNotify) -> Reply | None:
+        """The notifications asked for, as many as fit in a frame; None when there are none of them."""
+        me, epoch = self._me.id, self._me.epoch
+        if question.boot != epoch.boot:
+            return None
+        items = self._read(link.outgoing, question.first, question.last)
+        if items is None:
+            return messages.CutNotify(me, epoch, link.outgoing.oldest)
+        return messages.ResentNotify(me, epoch, question.first, items) if items else None
+
+    def _read(self, stream: Outbound[_Item], first: int, last: int) -> list[_Item] | None:
+        return stream.read(first, last, messages.BATCH_ITEMS, self._limits.batch_bytes)
+
+    def _say(self, change: Change | None, size: int) -> None:
+        if change is not None:
+            self._state.append(change, size)
+            self._changes.append(change)
+
+    def _publish_notifications(self, node: str, items: list[Notification], out: list[Effect]) -> None:
+        link = self._links.get(node)
+        if link is None:
+            self.dropped["peer gone"] += len(items)
+            return
+        topic = messages.notify_topic(node, link.epoch.boot)
+        first = link.outgoing.tail + 1
+        for item in items:
+            link.outgoing.append(item, _weigh_notification(item))
+        for start, part in _batches(items, _weigh_notification, self._limits.batch_bytes):
+            message = messages.Notify(self._me.id, self._me.epoch, first + start, part)
+            out.append(Publish(messages.encode_published(topic, message)))
+
+
+def _batches(
+    items: list[_Item], weigh: Callable[[_Item], int], max_bytes: int
+) -> Iterable[tuple[int, list[_Item]]]:
+    """The items in frames' worths, each with the offset of its first."""
+    if len(items) == 1:  # the idle case
+        yield 0, items
+        return
+    start = weight = 0
+    for index, item in enumerate(items):
+        size = weigh(item)
+        if index > start and (weight + size > max_bytes or index - start == messages.BATCH_ITEMS):
+            yield start, items[start:index]
+            start, weight = index, 0
+        weight += size
+    yield start, items[start:]
+
+
+def _weigh_change(change: Change) -> int:
+    return change_weight(change.description if isinstance(change, messages.RoomOpened) else b"")
+
+
+def _weigh_notification(item: Notification) -> int:
+    return (
+        len(item.payload) + 70 * len(item.rooms) + 50
+    )  # a room id is 64 characters; the rest is Python's own

@@ -1,0 +1,71 @@
+"""Whether this node may be relied on, and if not, why: words for an operator at night.
+
+A node becomes ready once, when every peer that it found at its start is live in both directions or has been given up
+on. Later only what is true now counts: enough nodes, and a name of its own. That the pool is away later does not
+count: it is for finding each other only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cluster.core.identity import Epoch
+from cluster.core.limits import Limits
+from cluster.core.link import Link
+from cluster.core.liveness import Health
+
+OUTBIDS_AT_MOST = 3
+"""A clock that went back costs one; more mean that two living nodes fight over one name."""
+
+
+class Readiness:
+    """The judgement of one node over itself."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._first_peers: set[str] | None = None
+        self._pool_failure: str | None = "it has not been read yet"
+        self._has_joined = False
+        self._outbids = 0
+
+    def pool_was_read(self, peers: set[str]) -> None:
+        """The pool holds cards of these peers."""
+        self._pool_failure = None
+        if self._first_peers is None:
+            self._first_peers = set(peers)
+
+    def pool_failed(self, reason: str) -> None:
+        """The pool could not be read."""
+        self._pool_failure = reason
+
+    def was_outbid(self) -> None:
+        """Somebody knows a later life under this node's name."""
+        self._outbids += 1
+
+    def why_not(self, links: Iterable[Link], epoch: Epoch) -> str | None:
+        """The reason why the node is not ready, or None when it is. `epoch` is the node's own."""
+        peers = {link.id: link for link in links}
+        if self._outbids > OUTBIDS_AT_MOST:
+            return "another living node uses this node's name: give each node its own"
+        if not self._has_joined:
+            reason = self._why_not_joined(peers, epoch)
+            if reason is not None:
+                return reason
+            self._has_joined = True
+        live = 1 + sum(link.is_live for link in peers.values())
+        if live < self._limits.minimum_nodes:
+            return f"{live} of at least {self._limits.minimum_nodes} nodes are here"
+        return None
+
+    def _why_not_joined(self, peers: dict[str, Link], epoch: Epoch) -> str | None:
+        if self._first_peers is None:
+            return f"the pool cannot be read: {self._pool_failure}"
+        waiting = [
+            peer for peer in sorted(self._first_peers & peers.keys()) if not _is_settled(peers[peer], epoch)
+        ]
+        return f"joining {', '.join(waiting)}" if waiting else None
+
+
+def _is_settled(link: Link, epoch: Epoch) -> bool:
+    """We have its slice and it has ours, or it does not answer."""
+    return link.health is Health.DOWN or (link.is_live and link.has_applied(epoch, 0))

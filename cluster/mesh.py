@@ -1,0 +1,346 @@
+"""The mesh as a trio service: the thin shell around `cluster.core`.
+
+It reads the clock, the sockets and the pool, tells the core, and does what the core says. What it knows itself is
+only how to wait: for the next deadline, for the next visit to the pool, for peers to have applied something.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import attrs
+import structlog
+import trio
+
+from cluster.config import MeshConfig, refuse_open_address
+from cluster.core import effects as fx
+from cluster.core.effects import Effect
+from cluster.core.identity import Card, Epoch
+from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
+from cluster.core.node import MeshNode
+from cluster.errors import PoolUnavailable
+from cluster.keys import Sealer
+from cluster.ports import Observer, Pool, Transport
+
+RESET_LIMIT_S = 5.0
+"""How long `reset` waits for all peers: ten heartbeats at the default."""
+
+LEAVE_LIMIT_S = 2.5
+"""How long leaving may take when the pool does not answer; the card expires by itself."""
+
+Defer = Callable[[Callable[[], None]], None]
+
+
+class Log(Protocol):
+    """What the mesh needs of a logger: an event and fields."""
+
+    def info(self, event: str, **fields: object) -> object:
+        """A change of belief."""
+
+    def warning(self, event: str, **fields: object) -> object:
+        """A change of belief that somebody may have to look at."""
+
+
+@attrs.frozen(kw_only=True)
+class Identity:
+    """Who this node is for people and for other nodes; `started_at` is wall clock, milliseconds since 1970."""
+
+    node_id: str
+    started_at: int
+    host: str = ""
+    url: str = ""
+    version: str = ""
+
+
+@asynccontextmanager
+async def open_mesh(
+    config: MeshConfig,
+    identity: Identity,
+    *,
+    transport: Transport,
+    pool: Pool,
+    observer: Observer,
+    defer: Defer,
+    log: Log | None = None,
+) -> AsyncIterator[Mesh]:
+    """Take part in the mesh until the end of the context, then leave it with a goodbye.
+
+    `defer(flush)` has to call `flush` once, soon: at the end of the embedder's turn of the loop. Raises `BindError` and
+    `ConfigurationError` before anything is sent. That the pool is away is no error: the node goes on trying.
+    On cancellation the goodbye is still said, within `LEAVE_LIMIT_S`.
+    """
+    for address in (config.bindings.pub, config.bindings.router):
+        refuse_open_address(address, config.secret)
+    async with transport.open(config.bindings.pub, config.bindings.router) as addresses:
+        card = Card(
+            id=identity.node_id,
+            epoch=Epoch(identity.started_at, 0),
+            pub=addresses.pub,
+            router=addresses.router,
+            url=identity.url,
+            version=identity.version,
+            host=identity.host,
+            started_at=identity.started_at,
+        )
+        mesh = Mesh(
+            config=config,
+            card=card,
+            transport=transport,
+            pool=pool,
+            observer=observer,
+            defer=defer,
+            log=log or structlog.get_logger("cluster"),
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(mesh.run)
+                yield mesh
+                nursery.cancel_scope.cancel()
+        finally:
+            await mesh.leave("shutdown")
+
+
+class Mesh:
+    """One node of a running mesh. All methods belong to the trio thread."""
+
+    def __init__(
+        self,
+        *,
+        config: MeshConfig,
+        card: Card,
+        transport: Transport,
+        pool: Pool,
+        observer: Observer,
+        defer: Defer,
+        log: Log,
+    ) -> None:
+        sealer = Sealer(config.secret)
+        self._config = config
+        self._transport = transport
+        self._pool = pool
+        self._observer = observer
+        self._defer = defer
+        self._log = log
+        self._limits = config.limits()
+        self._core = MeshNode(
+            card, self._limits, seal=sealer.seal, open_card=sealer.open, now=trio.current_time()
+        )
+        self._is_flush_due = False
+        self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
+        self._changed = trio.Event()
+        self._wake_clock = trio.Event()
+        self._sleeps_until = float("-inf")
+        self._visit_pool = trio.Event()
+        self.pool_failed_since: float | None = None
+        """When the pool stopped answering, trio's clock; None while it answers."""
+        self.notifications_delivered = 0
+        self.notifications_lost = 0
+
+    # -- what the embedder says --
+
+    def open_room(self, room: str, description: bytes, count: int) -> None:
+        """This node has `count` subscribers in the room; peers are told with the next flush."""
+        self._core.say.open_room(room, description, count)
+        self._flush_soon()
+
+    def count_room(self, room: str, count: int) -> None:
+        """The number of subscribers changed. Raises `KeyError` for a room that was not opened."""
+        self._core.say.count_room(room, count)
+        self._flush_soon()
+
+    def close_room(self, room: str) -> None:
+        """This node has no subscriber in the room any more."""
+        self._core.say.close_room(room)
+        self._flush_soon()
+
+    def notify(self, node: str, rooms: Sequence[str], payload: bytes) -> None:
+        """Send a notification to rooms of a peer. Raises `ValueError` for a payload that no frame can carry."""
+        self._core.say.notify(node, rooms, payload)
+        self._flush_soon()
+
+    def flush(self) -> None:
+        """Publish what was said."""
+        self._is_flush_due = False
+        self._perform(self._core.flush())
+
+    async def settled(self) -> list[str]:
+        """Wait until every living peer has applied all that was said so far.
+
+        Returns the peers that had not within `timers.wait_for_missing_rooms`: an empty list is success. Cancelling
+        it has no effect on the peers."""
+        self.flush()
+        position = (self._core.epoch, self._core.say.state_tail)
+        if self._core.settled_up_to() >= position:
+            return []
+        done = trio.Event()
+        barrier = (position, done)
+        self._barriers.append(barrier)
+        try:
+            with trio.move_on_after(self._config.timers.wait_for_missing_rooms / 1000):
+                await done.wait()
+        finally:
+            if not done.is_set():
+                self._barriers.remove(barrier)
+        return [] if done.is_set() else self._core.unsettled(*position)
+
+    async def reset(self) -> list[str]:
+        """Make every node take a new epoch and read every slice again; attached clients notice nothing.
+
+        Returns the peers that had not done it within `RESET_LIMIT_S`. Cancelled, the reset goes on without us."""
+        self._perform(self._core.reset(trio.current_time()))
+        with trio.move_on_after(RESET_LIMIT_S):
+            while self._core.reset_waits_for():
+                await self._changed.wait()
+        return self._core.reset_waits_for()
+
+    # -- what the embedder asks --
+
+    @property
+    def core(self) -> MeshNode:
+        """The beliefs of this node, to be read."""
+        return self._core
+
+    def why_not_ready(self) -> str | None:
+        """The reason why this node must not be relied on now; None when it may be."""
+        return self._core.why_not_ready()
+
+    # -- what arrives --
+
+    def published(self, frames: Sequence[bytes]) -> None:
+        """From peers' PUB sockets."""
+        now = trio.current_time()
+        for frame in frames:
+            self._perform(self._core.published(frame, now))
+        self._turn_over()
+
+    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> None:
+        """From peers' DEALERs."""
+        now = trio.current_time()
+        for sender, frame in questions:
+            self._perform(self._core.asked(sender, frame, now))
+        self._turn_over()
+
+    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+        """From a peer's ROUTER."""
+        now = trio.current_time()
+        for frame in frames:
+            self._perform(self._core.answered(node, frame, now))
+        self._turn_over()
+
+    # -- its life --
+
+    async def run(self) -> None:
+        """Take part until cancelled."""
+        for topic in (HEARTBEAT_TOPIC, STATE_TOPIC, self._core.notify_topic):
+            self._transport.subscribe(topic)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._transport.run, self)
+            nursery.start_soon(self._keep_time)
+            nursery.start_soon(self._keep_pool)
+
+    async def leave(self, reason: str) -> None:
+        """Say goodbye to the peers and take the card out of the pool, within `LEAVE_LIMIT_S` and also when
+        cancelled."""
+        self._perform(self._core.leave(reason))
+        with trio.move_on_after(LEAVE_LIMIT_S, shield=True):
+            try:
+                await self._pool.withdraw(self._core.card.id, self._core.sealed_card)
+            except PoolUnavailable as error:
+                self._log.warning("card left to expire", error=str(error))
+        await self._pool.aclose()
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._sleeps_until = self._core.next_deadline()
+            with trio.move_on_at(self._sleeps_until):
+                await self._wake_clock.wait()
+            self._wake_clock = trio.Event()
+            now = trio.current_time()
+            if now >= self._core.next_deadline():
+                self._perform(self._core.time_passed(now))
+                self._turn_over()
+
+    async def _keep_pool(self) -> None:
+        while True:
+            self._visit_pool = trio.Event()
+            await self._beat()
+            with trio.move_on_after(self._limits.heartbeat):
+                await self._visit_pool.wait()
+
+    async def _beat(self) -> None:
+        try:
+            cards = await self._pool.beat(
+                self._core.card.id, self._core.sealed_card, self._config.card_lifetime_ms
+            )
+        except PoolUnavailable as error:
+            self._core.pool_failed(str(error))
+            if self.pool_failed_since is None:
+                self.pool_failed_since = trio.current_time()
+                self._log.warning("pool unavailable", error=str(error))
+        else:
+            if self.pool_failed_since is not None:
+                away = trio.current_time() - self.pool_failed_since
+                self._log.info("pool available again", away_s=round(away, 3))
+                self.pool_failed_since = None
+            self._perform(self._core.cards_read(cards, trio.current_time()))
+        self._turn_over()
+
+    # -- doing what the core says --
+
+    def _perform(self, effects: Iterable[Effect]) -> None:  # noqa: PLR0912 - one case for each effect
+        for effect in effects:
+            match effect:
+                case fx.Publish(frame):
+                    self._transport.publish(frame)
+                case fx.Deliver(node, items):
+                    self.notifications_delivered += len(items)
+                    self._observer.deliver(node, items)
+                case fx.Ask(node, frame):
+                    self._transport.ask(node, frame)  # False is loss like any other: the core asks again
+                case fx.Answer(identity, frame):
+                    self._transport.answer(identity, frame)
+                case fx.PeerRoom(node, room, description, count):
+                    self._observer.peer_room(node, room, description, count)
+                case fx.PeerRoomCounted(node, room, count):
+                    self._observer.peer_room_counted(node, room, count)
+                case fx.PeerRoomClosed(node, room):
+                    self._observer.peer_room_closed(node, room)
+                case fx.PeerGone(node):
+                    self._observer.peer_gone(node)
+                case fx.Lost(node, count):
+                    self.notifications_lost += count
+                    self._observer.lost(node, count)
+                case fx.Connect(card):
+                    self._transport.connect(card)
+                case fx.Disconnect(node):
+                    self._transport.disconnect(node)
+                case fx.Announce():
+                    self._transport.subscribe(self._core.notify_topic)
+                    self._visit_pool.set()
+                case fx.Belief(event, fields, is_warning):
+                    (self._log.warning if is_warning else self._log.info)(event, **fields)
+
+    def _turn_over(self) -> None:
+        """All that was at hand is done: flush what it caused, and see who was waiting for it."""
+        self._observer.turn_over()
+        if self._is_flush_due:
+            self.flush()
+        if self._barriers:
+            self._lift_barriers()
+        self._changed.set()
+        self._changed = trio.Event()
+        if self._core.next_deadline() < self._sleeps_until:
+            self._wake_clock.set()
+
+    def _lift_barriers(self) -> None:
+        settled = self._core.settled_up_to()
+        while self._barriers and self._barriers[0][0] <= settled:
+            self._barriers.popleft()[1].set()
+
+    def _flush_soon(self) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._defer(self.flush)

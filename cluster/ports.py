@@ -1,0 +1,113 @@
+"""What the mesh needs of the outside: something that carries frames, somewhere that nodes find each other, and somebody
+to tell. Every adapter of a port passes the port's contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from cluster.core.identity import Card
+from cluster.core.messages import Notification
+
+
+@attrs.frozen
+class Addresses:
+    """Where others can connect: the addresses as bound, any free port filled in."""
+
+    pub: str
+    router: str
+
+
+class Arrivals(Protocol):
+    """Where a transport puts what arrived. The calls are made on the trio thread, and must not block; each gets all
+    that was at hand when its socket was looked at, within a bound, in the order of arrival."""
+
+    def published(self, frames: Sequence[bytes]) -> None:
+        """From peers' PUB sockets, topic included."""
+
+    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> None:
+        """From peers' DEALERs: (identity to answer to, frame)."""
+
+    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+        """From the ROUTER of the node."""
+
+
+class Transport(Protocol):
+    """Carries frames between nodes.
+
+    Guarantees: published frames of one node arrive at a subscriber in the order in which they were sent, each at
+    most once; some may be missing (at the start, and under overload). Direct frames between two nodes are in order,
+    each at most once, and may be missing after a connection broke. Nothing else: the core lives with the rest.
+    Sending never waits.
+    """
+
+    def open(self, pub: str, router: str) -> AbstractAsyncContextManager[Addresses]:
+        """Bind both addresses and be usable until the end of the context. Raises `BindError`."""
+
+    async def run(self, arrivals: Arrivals) -> None:
+        """Receive until cancelled."""
+
+    def subscribe(self, topic: bytes) -> None:
+        """Receive what any connected peer publishes under the topic."""
+
+    def connect(self, card: Card) -> None:
+        """Connect to a peer's addresses, and go on trying; replaces an earlier connection to the same node."""
+
+    def disconnect(self, node: str) -> None:
+        """Drop the connection to the peer and what waits to be sent to it."""
+
+    def publish(self, frame: bytes) -> None:
+        """To every peer that subscribed to the frame's topic."""
+
+    def ask(self, node: str, frame: bytes) -> bool:
+        """To the peer's ROUTER; False when it cannot be queued (not connected, or its queue is full)."""
+
+    def answer(self, identity: bytes, frame: bytes) -> bool:
+        """To the DEALER that asked under this identity; False when it has gone, or its queue is full."""
+
+
+class Pool(Protocol):
+    """Where the nodes of one cluster find each other's cards.
+
+    Each card lives for the given time by the pool's own clock, so that nodes need not agree on theirs."""
+
+    async def beat(self, node: str, card: bytes, lifetime_ms: int) -> list[bytes]:
+        """Write (or renew) the node's card and read all live ones, the own included, in one step.
+
+        Raises `PoolUnavailable`, after a bounded time, when the pool does not answer. Cancelling it leaves the pool
+        usable; whether the card was written is then unknown."""
+
+    async def withdraw(self, node: str, card: bytes) -> None:
+        """Take the card away if it is still this one. Raises `PoolUnavailable`."""
+
+    async def aclose(self) -> None:
+        """Drop the connections."""
+
+
+class Observer(Protocol):
+    """Whoever embeds the mesh. The calls are made in order on the trio thread, and must not block or raise."""
+
+    def peer_room(self, node: str, room: str, description: bytes, count: int) -> None:
+        """The node has `count` subscribers in the room. Said again after a resync."""
+
+    def peer_room_counted(self, node: str, room: str, count: int) -> None:
+        """The number of the node's subscribers in a room told of before."""
+
+    def peer_room_closed(self, node: str, room: str) -> None:
+        """The node has no subscriber in the room any more."""
+
+    def peer_gone(self, node: str) -> None:
+        """All rooms of the node are gone with it."""
+
+    def deliver(self, node: str, items: Sequence[Notification]) -> None:
+        """Notifications from the node, in its order, each once."""
+
+    def lost(self, node: str, count: int) -> None:
+        """So many notifications from the node cannot be had any more."""
+
+    def turn_over(self) -> None:
+        """Everything that was at hand has been told: now is the time to flush what it caused."""
