@@ -272,6 +272,9 @@ class _Sources:
                 self.problems.append(f"environment {name}: there is no such setting{near}; {hint}")
 
 
+OWN_TABLES: Mapping[str, type] = {"server": ServerConfig, "limits": Limits, "log": LogConfig}
+"""The tables that a node has without any plugin."""
+
 _COMMANDS_VARIABLES = ("SHOAL_CONFIG", "SHOAL_URL")
 """Read by the commands themselves: where the file is, and which node to ask."""
 

@@ -1,0 +1,110 @@
+"""`shoal status`, `health`, `reset` and `watch`: asking a running cluster through any of its nodes.
+
+`health` is made for scripts: exit code 0 when the node is ready, 1 when it says that it is not, 2 when nothing answers.
+The others end with 0 when they were answered, else with 1; all say the reason on standard error.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from server.cli.client import Answer, NoAnswer, ask, is_url
+from server.cli.failure import FAILED, MISUSED, fail
+from server.cli.status_table import status_table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WATCH_INTERVAL_S = 1.0
+"""Between two looks: fast enough to watch a node join, slow enough to read."""
+
+
+def _checked_url(_: click.Context, __: click.Parameter, url: str) -> str:
+    if not is_url(url):
+        raise click.BadParameter(f"{url!r} is not an HTTP URL such as http://127.0.0.1:7512.")
+    return url.rstrip("/")
+
+
+def _url_option(command: F) -> F:
+    return click.option(
+        "--url",
+        default="http://127.0.0.1:7512",
+        show_default=True,
+        envvar="SHOAL_URL",
+        callback=_checked_url,
+        help="Any node of the cluster; also as SHOAL_URL.",
+    )(command)
+
+
+@click.command()
+@_url_option
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, for programs.")
+def status(url: str, as_json: bool) -> None:
+    """Show the nodes of the cluster, as one of them sees it."""
+    answer = _asked(url, "/_plugin/cluster/status")
+    if as_json:
+        click.echo(json.dumps(answer.result, indent=2, ensure_ascii=False))
+    else:
+        Console().print(status_table(answer.result, time.time()))
+
+
+@click.command()
+@_url_option
+def health(url: str) -> None:
+    """Tell whether a node is ready: exit code 0 yes, 1 no, 2 nothing answers."""
+    try:
+        answer = ask(url, "/_plugin/cluster/health")
+    except NoAnswer as error:
+        fail(str(error), MISUSED)
+    if answer.status != 200:
+        fail(f"The node at {url} is not ready: {answer.reason}", FAILED)
+    click.echo(answer.result)
+
+
+@click.command()
+@_url_option
+def reset(url: str) -> None:
+    """Make all nodes forget what they know of each other and learn it anew. Clients stay attached and subscribed."""
+    click.echo(_asked(url, "/_plugin/cluster/reset", "POST").result)
+
+
+@click.command()
+@_url_option
+def watch(url: str) -> None:
+    """Show the nodes of the cluster until Ctrl-C."""
+    console = Console()
+    try:
+        with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+            while True:
+                live.update(_look(url), refresh=True)
+                time.sleep(WATCH_INTERVAL_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _look(url: str) -> Group | Text:
+    try:
+        answer = ask(url, "/_plugin/cluster/status")
+    except NoAnswer as error:
+        return Text(str(error), style="red")
+    if answer.status != 200:
+        return Text(f"The node at {url} is not ready: {answer.reason}", style="yellow")
+    now = time.time()
+    seen = f"as {url} sees it at {time.strftime('%H:%M:%S', time.localtime(now))}; Ctrl-C ends this"
+    return Group(status_table(answer.result, now), Text(seen, style="dim"))
+
+
+def _asked(url: str, path: str, method: str = "GET") -> Answer:
+    """Return the answer, if it is a success; else end the command with the reason."""
+    try:
+        answer = ask(url, path, method)
+    except NoAnswer as error:
+        fail(str(error), FAILED)
+    if answer.status != 200:
+        fail(f"The node at {url} could not do this: {answer.reason}", FAILED)
+    return answer

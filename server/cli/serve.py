@@ -1,0 +1,131 @@
+"""`shoal serve`: one node, from its configuration to its end.
+
+The first SIGTERM or SIGINT stops the node in order, the second ends it at once. The exit code is 0 after an orderly
+stop, 1 when the node cannot run here (its port is taken), 2 when its configuration cannot be used.
+"""
+
+import errno
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from server.cli.failure import FAILED, MISUSED, fail
+from server.config import ConfigError, LoadedConfig, load
+from server.node import run_node
+
+SPARE_FILES = 200
+"""Open files besides the clients': the mesh's sockets to its peers, Redis, the log, what libraries hold."""
+
+TARGETS = {
+    "host": "server.host",
+    "port": "server.port",
+    "name": "server.name",
+    "redis": "cluster.redis",
+    "pub": "cluster.bindings.pub",
+    "router": "cluster.bindings.router",
+}
+"""Which setting each flag sets."""
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    envvar="SHOAL_CONFIG",
+    help="TOML file with the configuration; also as SHOAL_CONFIG.",
+)
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="TCP port for HTTP and WebSocket; 0 takes any free one.")
+@click.option("--name", help="Id of the node; without one it is given a new one at each start.")
+@click.option("--redis", metavar="URL", help="Redis in which the nodes of the cluster find each other.")
+@click.option(
+    "--pub", metavar="ADDR", help="Where the node publishes to its peers, such as tcp://127.0.0.1:7511."
+)
+@click.option("--router", metavar="ADDR", help="Where it answers its peers, such as tcp://127.0.0.1:7510.")
+@click.option("--stop-with-stdin", is_flag=True, hidden=True, help="Stop when standard input closes.")
+def serve(file: Path | None, stop_with_stdin: bool, **flags: Any) -> None:
+    """Run one node until it is told to stop."""
+    try:
+        config = load(file, os.environ, {TARGETS[name]: value for name, value in flags.items()})
+    except ConfigError as error:
+        fail(
+            "The configuration cannot be used:\n" + "\n".join(f"  {line}" for line in error.problems), MISUSED
+        )
+    _allow_open_files(config.limits.connections + SPARE_FILES)
+    try:
+        trio.run(_serve, config, stop_with_stdin)
+    except BaseException as error:
+        reason = _why_it_cannot_listen(error, config)
+        if reason is None:
+            raise
+        fail(reason, FAILED)
+
+
+async def _serve(config: LoadedConfig, stop_with_stdin: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        serving = trio.CancelScope()
+        nursery.start_soon(_stop_at_signal, serving)
+        if stop_with_stdin:
+            nursery.start_soon(_stop_with_stdin, serving)
+        with serving:
+            await run_node(config)
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_at_signal(serving: trio.CancelScope) -> None:
+    """Stop at the first signal; from then on the system's own reaction counts, which nothing in here can delay."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            break
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    serving.cancel()
+
+
+async def _stop_with_stdin(serving: trio.CancelScope) -> None:
+    """Stop when whoever started us, and holds the other end of standard input, is gone."""
+    async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+        async for _ in stdin:
+            pass
+    serving.cancel()
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit on open files, often 1,024 for old programs' sake, as far as is needed and allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        click.echo(
+            f"shoal: only {allowed} files may be open here, so fewer clients than limits.connections will fit. "
+            f"Raise the limit (ulimit -Hn {wanted}), or lower limits.connections.",
+            err=True,
+        )
+
+
+def _why_it_cannot_listen(error: BaseException, config: LoadedConfig) -> str | None:
+    """Return what to tell when the node's address cannot be had; None when the error is another one."""
+    if isinstance(error, BaseExceptionGroup):
+        reasons = [_why_it_cannot_listen(inner, config) for inner in error.exceptions]
+        return reasons[0] if len(reasons) == 1 else None
+    if not isinstance(error, OSError):
+        return None
+    host, port = config.server.host, config.server.port
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"Port {port} on {host} is taken. Stop what uses it, or choose another with --port (0: any)."
+            )
+        case errno.EACCES:
+            return f"Port {port} on {host} may not be used by this user. Choose one above 1023 with --port."
+        case errno.EADDRNOTAVAIL:
+            return f"{host} is not an address of this machine. Choose another with --host (0.0.0.0: all of them)."
+        case _:
+            return None

@@ -1,0 +1,55 @@
+"""The cluster's status as a table for people. Takes the answer apart with care: it may come from another version."""
+
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+STATE_STYLES = {"live": "green", "ready": "green", "suspect": "yellow", "down": "red"}
+"""Any other state is on its way to one of these."""
+
+
+def status_table(status: dict[str, Any], now_s: float) -> Table:
+    """Return a table of the nodes in an answer to `cluster/cluster:status`; `now_s` is the time since the epoch."""
+    nodes = [status.get("current") or {}, *(status.get("pool") or [])]
+    total = status.get("count", len(nodes))
+    table = Table(
+        title=f"{total} node{'s' if total != 1 else ''}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for column in ("node", "state", "clients at", "peers at", "up for", "version"):
+        table.add_column(column, overflow="fold")
+    for at, node in enumerate(nodes):
+        table.add_row(
+            Text(str(node.get("id", "?")), style="bold" if at == 0 else ""),
+            state_text("ready" if at == 0 and node.get("ready") else str(node.get("state", "?"))),
+            str(node.get("url", "")),
+            "\n".join(str(node[socket]) for socket in ("pub", "router") if socket in node),
+            age(node.get("started_at"), now_s),
+            str(node.get("version", "")),
+        )
+    return table
+
+
+def state_text(state: str) -> Text:
+    """Return a node's state in its colour."""
+    return Text(state, style=STATE_STYLES.get(state, "cyan"))
+
+
+def age(started_at: Any, now_s: float) -> str:
+    """Return how long ago a time in epoch-milliseconds was, in its two largest units; empty when it is none."""
+    if not isinstance(started_at, int | float):
+        return ""
+    seconds = max(0, int(now_s - started_at / 1000))
+    for unit, size, below, below_size in (
+        ("d", 86_400, "h", 3_600),
+        ("h", 3_600, "m", 60),
+        ("m", 60, "s", 1),
+    ):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // below_size} {below}"
+    return f"{seconds} s"
