@@ -17,8 +17,13 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from server.cli.nursery import open_inner_nursery
+
 STOP_GRACE_S = 8.0
 """From SIGTERM to SIGKILL. A node flushes its clients' queues and says goodbye to its peers, each within seconds."""
+
+LAST_WORDS_S = 1.0
+"""For reading what an ended child printed last: a program that it left behind may hold its output open for ever."""
 
 KEPT_LINES = 200
 """Lines of output kept per child: a traceback and what led to it."""
@@ -59,20 +64,13 @@ async def open_child(
         process_group=0,
     )
     child = Child(name, process)
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+    async with open_inner_nursery() as nursery:
         nursery.start_soon(child.run)
         try:
             yield child
-        except (
-            Exception
-        ) as error:  # raised again below: that a nursery is in use here must not wrap it in a group
-            failure = error
         finally:
             with trio.CancelScope(shield=True):
                 await child.stop()
-    if failure is not None:
-        raise failure
 
 
 def guarded(command: Sequence[str]) -> list[str]:
@@ -90,6 +88,8 @@ class Child:
         """The last lines of standard output and standard error, as they came."""
         self._changed = trio.Event()
         self._ended = trio.Event()
+        # Shielded, so that what a child says while it is stopped is read even when all around is cancelled.
+        self._reading = trio.CancelScope(shield=True)
 
     @property
     def pid(self) -> int:
@@ -102,12 +102,13 @@ class Child:
         return self.process.poll()
 
     async def run(self) -> None:
-        """Read the child's output until it ended and everything was read."""
-        async with trio.open_nursery() as nursery:
-            for stream in (self.process.stdout, self.process.stderr):
-                if stream is not None:
-                    nursery.start_soon(self._read, stream)
-        await self.process.wait()
+        """Read the child's output until it ended and everything was read; ended by `stop` only, not by cancellation."""
+        with self._reading:
+            async with trio.open_nursery() as nursery:
+                for stream in (self.process.stdout, self.process.stderr):
+                    if stream is not None:
+                        nursery.start_soon(self._read, stream)
+            await self.process.wait()
         self._ended.set()
         self._changed.set()
 
@@ -134,6 +135,9 @@ class Child:
             await self.process.wait()
         self.kill()
         await self.process.wait()
+        with trio.move_on_after(LAST_WORDS_S):
+            await self._ended.wait()
+        self._reading.cancel()
 
     def terminate(self) -> None:
         """Send SIGTERM, unless the child has ended."""

@@ -21,8 +21,8 @@ import trio
 
 from server.cli.children import Child, ChildEnded, open_child
 from server.cli.embedded_redis import open_redis
+from server.cli.nursery import open_inner_nursery
 from support.http import Reply, http
-from support.nurseries import nursery_that_does_not_wrap
 from support.waiting import TIMEOUT_S, eventually
 
 LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>http://\S+)$"
@@ -67,7 +67,7 @@ async def redis_server() -> AsyncIterator[RedisServer]:
     """Run a Redis without persistence on a private Unix socket; give its `url`."""
     with tempfile.TemporaryDirectory(prefix="shoal-test-") as name:
         directory = Path(name)
-        async with nursery_that_does_not_wrap() as nursery:
+        async with open_inner_nursery() as nursery:
             redis = RedisServer(directory, f"unix://{directory / 'redis.sock'}", nursery)
             await redis.start()
             yield redis

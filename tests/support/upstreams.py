@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from support.nurseries import nursery_that_does_not_wrap
+from server.cli.nursery import open_inner_nursery
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -25,9 +25,9 @@ class Upstream:
     """Their targets, in order."""
 
     @property
-    def address(self) -> str:
-        """Where it listens, as a proxy's configuration says it."""
-        return f"{self.host}:{self.port}"
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.host}:{self.port}"
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """Answer the requests of one connection."""
@@ -49,7 +49,7 @@ class Upstream:
 @asynccontextmanager
 async def open_upstreams(*servers: Upstream) -> AsyncIterator[None]:
     """Run servers until the block ends; one whose port is 0 gets a free one."""
-    async with nursery_that_does_not_wrap() as nursery:
+    async with open_inner_nursery() as nursery:
         for server in servers:
             [listener] = await trio.open_tcp_listeners(server.port, host=server.host)
             server.port = listener.socket.getsockname()[1]

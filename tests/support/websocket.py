@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import trio
 import trio_websocket
 
-from support.nurseries import nursery_that_does_not_wrap
+from server.cli.nursery import open_inner_nursery
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ class Client:
 @asynccontextmanager
 async def websocket(url: str, **options: Any) -> AsyncIterator[Client]:
     """Attach a client for as long as the context lasts. `options` go to `trio_websocket.open_websocket_url`."""
-    async with nursery_that_does_not_wrap() as nursery:
+    async with open_inner_nursery() as nursery:
         with trio.fail_after(TIMEOUT_S):
             connection = await trio_websocket.connect_websocket_url(nursery, url, **options)
         client = Client(connection)
