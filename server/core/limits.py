@@ -14,9 +14,17 @@ def _bound(default: int, unit: str, reason: str) -> Any:
     return attrs.field(default=default, validator=attrs.validators.ge(1), metadata=metadata)
 
 
+def _seconds(default: float, reason: str) -> Any:
+    """Return a field for a time limit; one of zero could never be kept."""
+    metadata = {"unit": "seconds", "help": reason}
+    return attrs.field(default=default, validator=attrs.validators.gt(0), metadata=metadata)
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """The bounds of one node."""
+
+    # -- Connections: what one client may take up ---------------------------------------------------------------
 
     connections: int = _bound(
         10_000,
@@ -34,8 +42,103 @@ class Limits:
         "requests",
         "Requests of one connection worked on at once; until one is answered no more are read from it.",
     )
+    header_bytes: int = _bound(
+        16_384,
+        "bytes",
+        "Request line and headers of one HTTP request (431 above). Common servers take 8 to 32 KiB; a large "
+        "token and some cookies fit.",
+    )
+    request_bytes: int = _bound(
+        1_048_576,
+        "bytes",
+        "One WebSocket message (closed with 1009 above) or HTTP body, also after decompression (413 above). "
+        "Kuzzle's default.",
+    )
+    compress_from_bytes: int = _bound(
+        1_400,
+        "bytes",
+        "HTTP answers from this size on are compressed for clients that ask for it. Smaller ones fit into one "
+        "network packet either way.",
+    )
+    header_s: float = _seconds(
+        10.0,
+        "From the connection, or the first byte of a request, to the end of its headers (408 after it). Sending "
+        "headers slowly is an old attack.",
+    )
+    body_s: float = _seconds(
+        60.0,
+        "For a request's body to arrive (408 after it): the largest one at 17 KB/s, a poor mobile connection.",
+    )
+    keep_alive_s: float = _seconds(
+        75.0,
+        "An HTTP connection without a request is closed. Longer than the 60 s after which nginx lets go of one, "
+        "so that it is never us who closes just when it sends.",
+    )
+    idle_s: float = _seconds(
+        60.0,
+        "A WebSocket client from which nothing came and to which nothing went is closed, up to a tenth later. "
+        "Kuzzle's default; its SDK sends a heartbeat every 2 s.",
+    )
+    stall_s: float = _seconds(
+        30.0,
+        "A client that is owed bytes and takes none is cut off: longer than a handover between cells, "
+        "shorter than most people's patience.",
+    )
+    close_s: float = _seconds(
+        5.0,
+        "For a client that is being closed to take its last bytes and go; then it is cut off.",
+    )
+    stop_s: float = _seconds(
+        10.0,
+        "For all clients to be closed when the node stops. Well below the 30 s that Kubernetes gives a "
+        "process before it kills it.",
+    )
+    stop_closes_per_s: int = _bound(
+        1_000,
+        "clients per second",
+        "Clients told to leave when the node stops: they all come to the other nodes at once otherwise.",
+    )
     held_notifications: int = _bound(
         1_000,
         "notifications",
         "Notifications of a new room that wait for the reply to its subscribe, per subscription.",
+    )
+
+    # -- Realtime -----------------------------------------------------------------------------------------------
+
+    rooms: int = _bound(
+        1_000_000,
+        "rooms",
+        "Rooms with subscribers on this node; a subscribe that would open one more is refused (413). Kuzzle's "
+        "default. A room costs about 2 KB.",
+    )
+    subscriptions: int = _bound(
+        10_000,
+        "rooms",
+        "Rooms that one connection is in; one more is refused (413). A page that shows a thousand live lists "
+        "stays far below.",
+    )
+
+    # -- Plugins ------------------------------------------------------------------------------------------------
+
+    pipe_timeout_ms: int = _bound(
+        5_000,
+        "milliseconds",
+        "For a pipe that waits; then the request is refused (504). Kuzzle's default.",
+    )
+    pipe_warning_ms: int = _bound(
+        500,
+        "milliseconds",
+        "A pipe that takes longer is named in the log: every request that it takes part in waits for it. "
+        "Kuzzle's default.",
+    )
+    hooks_in_flight: int = _bound(
+        1_000,
+        "hooks",
+        "Hooks that wait, at work at once on the node; over it an event is not told to a hook, which is "
+        "counted and logged.",
+    )
+    plugin_start_s: float = _seconds(
+        30.0,
+        "For one plugin to say that it is started; then the node gives up with a message that names it.",
     )

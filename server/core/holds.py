@@ -1,0 +1,82 @@
+"""What waits for the reply to a subscribe: notifications of the new room must not overtake it.
+
+The SDK starts to listen on a channel when it reads the reply; what came before would be lost on it.
+The bound is `limits.held_notifications`. Over it the client is closed with a reason, and comes back: nothing is
+lost in silence, and nothing waits without end.
+"""
+
+from typing import Final
+
+import attrs
+
+from server.core.session import Session
+
+NO_ROOM: Final = "no_room"
+"""A notification came for a room that nobody here is in any more."""
+UNREADABLE: Final = "unreadable"
+"""Another node sent something that is no notification."""
+HELD_TOO_MANY: Final = "held_too_many"
+"""More came for a new subscriber, before the reply to its subscribe, than may be held."""
+LEFT_BEFORE_REPLY: Final = "left_before_reply"
+"""It was held for a subscriber that left before the reply to its subscribe."""
+
+INTERNAL_ERROR: Final = 1011
+"""The close code: it makes the SDK connect and subscribe anew."""
+
+
+@attrs.define(eq=False)
+class DeliveryCounters:
+    """What became of every notification, counted per recipient."""
+
+    published: int = 0
+    """Notifications made on this node."""
+    delivered: int = 0
+    """Put into the outbox of a client of this node."""
+    held: int = 0
+    """Waiting, now, for the reply to a subscribe."""
+    forwarded: int = 0
+    """Sent to other nodes, per node and room."""
+    received: int = 0
+    """Come from other nodes, per room."""
+    dropped: dict[str, int] = attrs.field(
+        factory=lambda: dict.fromkeys((NO_ROOM, UNREADABLE, HELD_TOO_MANY, LEFT_BEFORE_REPLY), 0)
+    )
+    """By reason. What outboxes drop is counted there."""
+
+
+@attrs.define(eq=False)
+class Hold:
+    """Stands in for one member of one channel until the reply is out."""
+
+    session: Session
+    limit: int
+    counters: DeliveryCounters
+    _frames: list[bytes] = attrs.field(factory=list)
+    _is_over: bool = False
+
+    def write(self, frame: bytes) -> None:
+        """Keep a frame. The engine counted it as delivered; it is not, yet."""
+        self.counters.delivered -= 1
+        if self._is_over:
+            self.counters.dropped[HELD_TOO_MANY] += 1
+            return
+        self._frames.append(frame)
+        self.counters.held += 1
+        if len(self._frames) > self.limit:
+            self._is_over = True
+            self.discard(HELD_TOO_MANY)
+            self.session.close(INTERNAL_ERROR, "too many notifications before the reply to a subscribe")
+
+    def release(self) -> None:
+        """Send what was kept, in order."""
+        for frame in self._frames:
+            self.session.write(frame)
+        self.counters.held -= len(self._frames)
+        self.counters.delivered += len(self._frames)
+        self._frames.clear()
+
+    def discard(self, reason: str) -> None:
+        """Give up what was kept."""
+        self.counters.held -= len(self._frames)
+        self.counters.dropped[reason] += len(self._frames)
+        self._frames.clear()

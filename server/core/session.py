@@ -1,0 +1,59 @@
+"""One attached client, whatever protocol it speaks.
+
+A session only remembers. Who may write into the socket behind it, and when, is the adapter's business; which rooms
+it is in is the realtime engine's.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from server.core.rooms import Subscription
+
+
+@attrs.frozen
+class User:
+    """Who is calling."""
+
+    kuid: str | None
+    """`"-1"` for anonymous; None for the node itself, which is how a plugin's own calls are marked in documents."""
+    profile_ids: tuple[str, ...]
+    content: dict[str, Any] = attrs.field(factory=dict)
+
+
+ANONYMOUS: Final = User(kuid="-1", profile_ids=("anonymous",), content={"name": "Anonymous"})
+INTERNAL: Final = User(kuid=None, profile_ids=("admin",))
+
+
+def _nowhere(_frame: bytes) -> None:
+    """Write for sessions without a lasting connection: nothing is ever sent to them unasked."""
+
+
+def _no_connection(_code: int, _reason: str) -> None:
+    """Close for sessions without a lasting connection."""
+
+
+@attrs.define(eq=False)
+class Session:
+    """One attached client. Created by `App.open_session`, ended by `App.close_session`."""
+
+    id: str
+    protocol: str
+    """`"websocket"`, `"http"` or `"internal"` (a plugin's own call)."""
+    remote: str
+    """Address and port of the client, for people."""
+    write: Callable[[bytes], None] = _nowhere
+    """Takes one wire-ready frame (already WebSocket-framed). Never blocks, never raises, and never calls back into
+    the app: a client that has to be closed for it is closed by its own task, later."""
+    close: Callable[[int, str], None] = _no_connection
+    """Ask the adapter to close the connection with this WebSocket code and reason. Same terms as `write`."""
+    user: User = ANONYMOUS
+    subscriptions: "dict[str, Subscription]" = attrs.field(factory=dict)
+    """By room id. Written by the realtime engine only."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether notifications can be sent to it."""
+        return self.protocol == "websocket"
