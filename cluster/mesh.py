@@ -136,6 +136,8 @@ class Mesh:
         self._visit_pool = trio.Event()
         self.pool_failed_since: float | None = None
         """When the pool stopped answering, trio's clock; None while it answers."""
+        self.pool_failure = ""
+        """What was the matter with the pool the last time."""
         self.notifications_delivered = 0
         self.notifications_lost = 0
 
@@ -276,10 +278,11 @@ class Mesh:
                 self._core.card.id, self._core.sealed_card, self._config.card_lifetime_ms
             )
         except PoolUnavailable as error:
-            self._core.pool_failed(str(error))
+            self.pool_failure = str(error)
+            self._core.pool_failed(self.pool_failure)
             if self.pool_failed_since is None:
                 self.pool_failed_since = trio.current_time()
-                self._log.warning("pool unavailable", error=str(error))
+                self._log.warning("pool unavailable", error=self.pool_failure)
         else:
             if self.pool_failed_since is not None:
                 away = trio.current_time() - self.pool_failed_since
@@ -326,8 +329,6 @@ class Mesh:
     def _turn_over(self) -> None:
         """All that was at hand is done: flush what it caused, and see who was waiting for it."""
         self._observer.turn_over()
-        if self._is_flush_due:
-            self.flush()
         if self._barriers:
             self._lift_barriers()
         self._changed.set()

@@ -1,0 +1,57 @@
+"""The API controller `cluster/cluster`: three actions for operators and load balancers.
+
+A node that is not ready answers all three with 503 and the message `ko`, the reason in `props`. (The plugin that the
+names come from said 404; load balancers and people expect 503.)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from cluster import Mesh
+from plugins.cluster.status import cluster_status
+from server.plugin import ApiError, PluginApiError, Request, action
+
+NOT_STARTED = "the mesh of this node is not started"
+
+
+class ClusterController:
+    """Answers for one node. `mesh` gives its mesh once it runs; `dropped` what did not cross to or from it, by
+    reason."""
+
+    name = "cluster"
+
+    def __init__(self, mesh: Callable[[], Mesh | None], dropped: Callable[[], dict[str, int]]) -> None:
+        self._mesh = mesh
+        self._dropped = dropped
+
+    @action(http=[("GET", "/health")], public=True)
+    def health(self, _request: Request) -> str:
+        """`ok` when this node may be relied on."""
+        self._ready_mesh()
+        return "ok"
+
+    @action(http=[("POST", "/reset")], public=True)
+    async def reset(self, _request: Request) -> str:
+        """Make all nodes read each other's rooms anew. Attached clients and their subscriptions stay.
+
+        Raises 503 with the nodes that had not done it in time."""
+        late = await self._ready_mesh().reset()
+        if late:
+            names = ", ".join(late)
+            raise PluginApiError(
+                "cluster.reset.incomplete", f"the reset was done, but not confirmed in time by {names}", 503
+            )
+        return "ok"
+
+    @action(http=[("GET", "/status")], public=True)
+    def status(self, _request: Request) -> dict[str, Any]:
+        """The cluster as this node sees it."""
+        return cluster_status(self._ready_mesh(), self._dropped())
+
+    def _ready_mesh(self) -> Mesh:
+        mesh = self._mesh()
+        if mesh is None:
+            raise ApiError("cluster.node.not_ready", NOT_STARTED)
+        if (reason := mesh.why_not_ready()) is not None:
+            raise ApiError("cluster.node.not_ready", reason)
+        return mesh

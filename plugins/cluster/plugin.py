@@ -1,0 +1,74 @@
+"""The cluster plugin's life: open the mesh when the node is bound, be its bridge, leave it when the node stops."""
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from cluster import BindError, ConfigurationError, Identity, Mesh, open_mesh
+from cluster.adapters.addresses import resolve
+from cluster.adapters.redis_pool import RedisPool
+from cluster.adapters.zeromq import ZeroMqTransport
+from plugins.cluster.bridge import Bridge
+from plugins.cluster.config import ClusterConfig
+from plugins.cluster.controller import NOT_STARTED, ClusterController
+from server.plugin import Context, Controller, Plugin, PluginError
+
+
+class ClusterPlugin(Plugin):
+    """Makes this node one of a cluster."""
+
+    name = "cluster"
+    config = ClusterConfig
+    privileged = True
+
+    def __init__(self, config: ClusterConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._config = config
+        self._bridge = Bridge(context.core, context.log)
+        self._mesh: Mesh | None = None
+
+    def controllers(self) -> Sequence[Controller]:
+        """`cluster/cluster`."""
+        return [ClusterController(lambda: self._mesh, lambda: dict(self._bridge.dropped))]
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Be in the mesh until cancelled, then say goodbye.
+
+        Raises `PluginError` when an address cannot be bound or must not be; that Redis is away is no error."""
+        core = self.context.core
+        core.add_readiness(self._why_not_ready)
+        try:
+            async with open_mesh(
+                self._resolved(),
+                self._identity(),
+                transport=ZeroMqTransport(),
+                pool=RedisPool(self._config.redis, self._config.name),
+                observer=self._bridge,
+                defer=core.turn.defer,
+                log=self.context.log,
+            ) as mesh:
+                self._mesh = mesh
+                self._bridge.attach(mesh)
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._mesh = None
+                    self._bridge.detach()
+        except (BindError, ConfigurationError) as error:
+            raise PluginError(f"[cluster] {error}") from error
+
+    def _resolved(self) -> ClusterConfig:
+        bindings = self._config.bindings
+        bound = attrs.evolve(bindings, pub=resolve(bindings.pub), router=resolve(bindings.router))
+        return attrs.evolve(self._config, bindings=bound)
+
+    def _identity(self) -> Identity:
+        node = self.context.node
+        return Identity(
+            node_id=node.id, started_at=node.started_at, host=node.host, url=node.url(), version=node.version
+        )
+
+    def _why_not_ready(self) -> str | None:
+        return NOT_STARTED if self._mesh is None else self._mesh.why_not_ready()

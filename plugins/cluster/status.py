@@ -1,0 +1,101 @@
+"""The cluster as one node sees it, for operators: Kuzzle's three fields per node, and what helps at night.
+
+`pool` are the other nodes that are alive. `unreachable` are those that were, or whose card is in the pool, and that
+do not answer now. Times are milliseconds: `…_at` since 1970, others durations.
+"""
+
+import time
+from typing import Any
+
+import trio
+
+from cluster import Mesh
+from cluster.core.identity import Card
+from cluster.core.link import Link
+from cluster.core.liveness import Health
+
+
+def cluster_status(mesh: Mesh, dropped: dict[str, int]) -> dict[str, Any]:
+    """The result of `cluster/cluster:status`."""
+    core = mesh.core
+    alive = [link for link in core.links if link.health in (Health.UP, Health.SILENT)]
+    others = [link for link in core.links if link.health in (Health.DOWN, Health.UNHEARD)]
+    return {
+        "count": 1 + len(alive),
+        "current": {
+            **_node(core.card),
+            "ready": mesh.why_not_ready() is None,
+            "state": "live",
+            "rooms": core.say.rooms,
+            "epoch": str(core.epoch),
+            "pool": _pool(mesh),
+            "dropped": dict(core.say.dropped) | dropped,
+            "bad_frames": core.bad_frames,
+            "stale_frames": core.stale_frames,
+        },
+        "pool": [_peer(link, mesh) for link in sorted(alive, key=lambda link: link.id)],
+        "unreachable": [_peer(link, mesh) for link in sorted(others, key=lambda link: link.id)],
+    }
+
+
+def _node(card: Card) -> dict[str, Any]:
+    return {
+        "id": card.id,
+        "pub": card.pub,
+        "router": card.router,
+        "url": card.url,
+        "host": card.host,
+        "version": card.version,
+        "started_at": card.started_at,
+    }
+
+
+def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
+    now = trio.current_time()
+    received, sent = link.notifications, link.outgoing
+    return {
+        **_node(link.card),
+        "ready": link.is_live and link.has_applied(mesh.core.epoch, 0),
+        "state": _state(link),
+        "rooms": len(link.slice),
+        "epoch": str(link.epoch),
+        "link": {
+            "first_connected_at": None if link.connected_at is None else _wall_ms(now - link.connected_at),
+            "heard_ms_ago": round(1000 * (now - link.liveness.last_heard)),
+            "knows_us": link.is_known_to_peer,
+            "refusal": link.refusal,
+            "slice": {"applied": link.state_position, "tail": link.state_tail},
+            "sent": {
+                "notifications": sent.tail,
+                "confirmed": link.confirmed,
+                "in_flight": sent.tail - link.confirmed,
+                "log_bytes": sent.bytes_logged,
+            },
+            "received": {
+                "notifications": received.position - received.lost,
+                "repaired": received.repaired,
+                "lost": received.lost,
+                "duplicates": received.duplicates,
+                "held": received.held,
+            },
+            "gaps": link.gaps,
+            "resyncs": link.resyncs,
+        },
+    }
+
+
+def _state(link: Link) -> str:
+    """One word for the table: how the peer is, or else how far we are with it."""
+    return link.sync.value if link.health is Health.UP else link.health.value
+
+
+def _pool(mesh: Mesh) -> dict[str, Any]:
+    failed_since = mesh.pool_failed_since
+    if failed_since is None:
+        return {"reachable": True, "unreachable_since": None}
+    away = trio.current_time() - failed_since
+    return {"reachable": False, "unreachable_since": _wall_ms(away), "error": mesh.pool_failure}
+
+
+def _wall_ms(seconds_ago: float) -> int:
+    return int(1000 * (time.time() - seconds_ago))
