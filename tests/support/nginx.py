@@ -30,12 +30,12 @@ START_LIMIT_S = 10.0
 """Until nginx listens. It takes 20 ms on an idle machine."""
 
 
-class Address(Protocol):
-    """Something that listens where a proxy can be pointed."""
+class Server(Protocol):
+    """What nginx is put in front of."""
 
     @property
-    def address(self) -> str:
-        """Return "host:port"."""
+    def url(self) -> str:
+        """Where it listens, such as http://127.0.0.1:7512."""
 
 
 @attrs.frozen
@@ -51,6 +51,11 @@ class Nginx:
     def url(self) -> str:
         """Where clients reach it."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        """Where WebSocket clients reach it."""
+        return f"ws://127.0.0.1:{self.port}"
 
     def access_log(self) -> list[str]:
         """Return a line for each request that is over."""
@@ -80,7 +85,7 @@ def nginx_version(program: str) -> tuple[int, ...]:
 
 
 @asynccontextmanager
-async def open_nginx(directory: Path, balance: str, nodes: Sequence[Address]) -> AsyncIterator[Nginx]:
+async def open_nginx(directory: Path, balance: str, nodes: Sequence[Server]) -> AsyncIterator[Nginx]:
     """Run the shipped nginx.conf with balance-<balance>.conf in front of `nodes` until the block ends.
 
     `directory` is an empty one for all files that nginx writes. Raises AssertionError with nginx's own words when it
@@ -107,10 +112,10 @@ def render(directory: Path, port: int) -> None:
     (directory / "nginx.conf").write_text(text)
 
 
-def render_balance(directory: Path, balance: str, nodes: Sequence[Address]) -> None:
+def render_balance(directory: Path, balance: str, nodes: Sequence[Server]) -> None:
     """Write a shipped balance-*.conf with one line per node, which any version of nginx can read."""
     text = (SHIPPED / f"balance-{balance}.conf").read_text()
-    servers = "\n".join(rf"\1 {node.address}\2" for node in nodes)
+    servers = "\n".join(rf"\1 {node.url.removeprefix('http://')}\2" for node in nodes)
     text, times = UPSTREAM_SERVER.subn(servers, text)
     assert times == 1, f"balance-{balance}.conf has {times} lines for the nodes"
     (directory / "balance.conf").write_text(text)
