@@ -144,7 +144,7 @@ def shown(value: object, *, is_secret: bool) -> str:
         case Enum():
             return f'"{value.name}"'
         case str() | Path():
-            return f'"{_without_password(str(value))}"'
+            return f'"{without_password(str(value))}"'
         case tuple() | list() | set() | frozenset():
             return f"[{', '.join(shown(item, is_secret=False) for item in value)}]"
         case _:
@@ -249,7 +249,7 @@ def _is_text_type(kind: Any) -> bool:
 
 
 def _wrong_value(key: str, origin: str, option: OptionInfo, value: Any) -> str:
-    found = MASK if is_secret(option) else _without_password(repr(value))
+    found = MASK if is_secret(option) else without_password(repr(value))
     return f"{origin}: {key} must be {wanted(option.cls)}, not {found}{_service_link_hint(origin, value)}"
 
 
@@ -277,9 +277,9 @@ def _refused(
         for key, (layer, _) in chosen.items()
         if key.rpartition(".")[2] in named
     ]
-    return f"[{table}] {_without_password(reason)}" + (f" ({'; '.join(places)})" if places else "")
+    return f"[{table}] {without_password(reason)}" + (f" ({'; '.join(places)})" if places else "")
 
 
-def _without_password(text: str) -> str:
+def without_password(text: str) -> str:
     """Mask the password of every URL in the text."""
     return re.sub(r"(\w://[^:@/\s]*):\S*@", rf"\1:{MASK}@", text)

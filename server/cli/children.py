@@ -19,8 +19,8 @@ import trio
 
 from server.cli.nursery import open_inner_nursery
 
-STOP_GRACE_S = 8.0
-"""From SIGTERM to SIGKILL. A node flushes its clients' queues and says goodbye to its peers, each within seconds."""
+STOP_GRACE_S = 15.0
+"""From SIGTERM to SIGKILL. A node says goodbye to its peers and to its clients, for which limits.stop_s gives 10 s."""
 
 LAST_WORDS_S = 1.0
 """For reading what an ended child printed last: a program that it left behind may hold its output open for ever."""

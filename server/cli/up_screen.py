@@ -1,0 +1,108 @@
+"""What `shoal up` shows: on a terminal a live table under what was said, elsewhere a plain line per change."""
+
+from collections.abc import Sequence
+from types import TracebackType
+
+import attrs
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"starting": "cyan", "joining": "cyan", "ready": "green", "not ready": "yellow", "ended": "red"}
+
+
+@attrs.define
+class NodeView:
+    """What is known of one node."""
+
+    number: int
+    port: int
+    id: str = ""
+    """Empty until the node said it."""
+    url: str = ""
+    state: str = "starting"
+    """`starting` → `joining` (it listens) → `ready` ⇄ `not ready`; `ended` from anywhere."""
+    reason: str = ""
+    """Why it is not ready, or how it ended."""
+    count: int = 0
+    """How many nodes it sees, itself included."""
+
+    @property
+    def name(self) -> str:
+        """How a message calls the node."""
+        return self.id or f"node {self.number}"
+
+
+class Screen:
+    """Where `shoal up` speaks. A context manager: on a terminal the table is there as long as the context lasts."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._live: Live | None = None
+        self._shown: dict[int, tuple[str, str]] = {}
+
+    def __enter__(self) -> "Screen":
+        if self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def say(self, *lines: str | Text) -> None:
+        """Print lines that stay. They are not wrapped: what is to be copied stays in one piece."""
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
+
+    def show(self, nodes: Sequence[NodeView]) -> None:
+        """Show the nodes as they are now."""
+        if self._live:
+            self._live.update(node_table(nodes), refresh=True)
+            return
+        for node in nodes:
+            now = (node.state, node.reason)
+            if node.state != "starting" and self._shown.get(node.number) != now:
+                self._shown[node.number] = now
+                self.say(_line(node))
+
+
+def node_table(nodes: Sequence[NodeView]) -> Table:
+    """Return the table of the nodes, with what Ctrl-C does under it."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption="Ctrl-C ends all of it.",
+        caption_justify="left",
+        caption_style="dim",
+    )
+    for column in ("node", "state", "clients at", "sees"):
+        table.add_column(column, overflow="fold", no_wrap=column != "sees")
+    for node in nodes:
+        table.add_row(
+            Text(node.name, style="bold" if node.id else "dim"),
+            Text(node.state, style=STYLES.get(node.state, "")),
+            node.url or f"port {node.port}",
+            Text(node.reason, style="dim") if node.reason else _sees(node),
+        )
+    return table
+
+
+def _line(node: NodeView) -> str:
+    match node.state:
+        case "joining":
+            return f"{node.name} listens at {node.url}"
+        case "ready":
+            return f"{node.name} is ready and sees {_sees(node)}"
+        case state:
+            return f"{node.name}: {state}" + (f" ({node.reason})" if node.reason else "")
+
+
+def _sees(node: NodeView) -> str:
+    return f"{node.count} node{'s' if node.count != 1 else ''}" if node.count else ""
