@@ -1,0 +1,313 @@
+"""The front door: accepts clients, and serves each in a task of its own until it leaves or the node stops.
+
+    listening socket -> _accept -> _attend -> HttpClient -> (handshake) -> WebSocketClient
+
+It refuses clients above the limit with an answer that says so, and outlives a machine that has no more sockets to give.
+What goes wrong with one client ends that client, and is logged; nobody else notices.
+"""
+
+import errno
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from server.adapters.http import HttpClient
+from server.adapters.outbox import Outbox
+from server.adapters.turn import Turn
+from server.adapters.websocket import WebSocketClient
+from server.adapters.wire import Wire, address_text, prepare
+from server.app import App
+from server.core.errors import ApiError
+from server.core.limits import Limits
+from server.core.outbox import OutboxCounters
+
+BACKLOG: Final = 1_024
+"""Connections that the kernel completes before we accept them; it cuts this down to its own limit."""
+
+ACCEPTS_PER_TURN: Final = 64
+"""Connections accepted before those that are there have their turn."""
+
+ACCEPT_PAUSE_S: Final = 0.1
+"""Before accepting is tried again when the machine has nothing left to accept with. The kernel queues meanwhile."""
+
+REFUSED_AT_ONCE: Final = 64
+"""Clients above the limit that are being told so at the same time; more are closed without a word."""
+
+SWEEPS: Final = 10
+"""Looks at each WebSocket client within the idle limit, which is kept to within one of them."""
+
+STOP_SLICES_PER_S: Final = 20
+"""Groups in which clients are told to leave: small enough to spread them, few enough to be no work."""
+
+_CLIENTS_OWN: Final = frozenset(
+    (
+        *(errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH),
+        *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT),
+    )
+)
+"""Linux reports what befell one connection as an error of accept (accept(2)): the next one may be well."""
+
+
+class ListenError(Exception):
+    """The node cannot listen where it was told to; the message says why, and what to do."""
+
+
+class Address(Protocol):
+    """Where to listen."""
+
+    @property
+    def host(self) -> str:
+        """Address or name; `0.0.0.0` for all of IPv4, `::` for all."""
+
+    @property
+    def port(self) -> int:
+        """TCP port; 0 for any free one."""
+
+
+class ListenerConfig(Protocol):
+    """The part of the node's configuration that the listener reads."""
+
+    @property
+    def server(self) -> Address:
+        """Where to listen."""
+
+    @property
+    def limits(self) -> Limits:
+        """What one client, and all of them, may take up."""
+
+
+async def serve(
+    app: App,
+    config: ListenerConfig,
+    turn: Turn,
+    *,
+    stopping: trio.Event | None = None,
+    counters: OutboxCounters | None = None,
+    log: FilteringBoundLogger | None = None,
+    task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen and serve clients until `stopping` is set; then let them go, and return.
+
+    `started` is told the addresses, as (host, port). When `stopping` is set, nobody is accepted any more, requests
+    under way are answered, and WebSocket clients are closed with 1012 after what waits for them, all within
+    `limits.stop_s`. Cancelled, it drops everyone at once. Somebody must run `turn.run` meanwhile. Raises ListenError.
+    """
+    with ExitStack() as stack:
+        sockets = await _listen(config.server.host, config.server.port, stack)
+        addresses = [sock.getsockname()[:2] for sock in sockets]
+        door = _Door(
+            app,
+            config.limits,
+            turn,
+            counters or OutboxCounters(),
+            log or structlog.get_logger("server.listener"),
+        )
+        task_status.started(addresses)
+        async with trio.open_nursery() as clients:
+            async with trio.open_nursery() as accepting:
+                for sock in sockets:
+                    accepting.start_soon(door.accept, sock, clients)
+                accepting.start_soon(door.sweep)
+                await (stopping or trio.Event()).wait()
+                accepting.cancel_scope.cancel()
+            stack.close()
+            await door.let_everyone_go()
+            clients.cancel_scope.cancel()
+
+
+async def _listen(host: str, port: int, stack: ExitStack) -> list[socket.socket]:
+    """Open a listening socket for each address that `host` stands for; `stack` closes them."""
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(
+            f'cannot listen on "{host}": it is no address of this machine. Use 127.0.0.1 for this machine only, '
+            "0.0.0.0 for all of IPv4, :: for every address (server.host)"
+        ) from error
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            sock = stack.enter_context(socket.socket(family, kind, protocol))
+            sock.setblocking(False)
+            # A restarted node need not wait for the connections of its former life to be forgotten.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+            sock.bind((address[0], port or _port_of(sockets), *address[2:]))
+            sock.listen(BACKLOG)
+        except OSError as error:
+            failure = error
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                continue  # such as ::1 of a name, on a machine without IPv6: its other addresses will do
+            break
+        sockets.append(sock)
+    else:
+        if sockets:
+            return sockets
+    raise ListenError(_why_not(host, port, failure)) from failure
+
+
+def _port_of(sockets: Sequence[socket.socket]) -> int:
+    """Return the port that the first socket was given, for the others to take the same; 0 if there is none yet."""
+    return int(sockets[0].getsockname()[1]) if sockets else 0
+
+
+def _why_not(host: str, port: int, error: OSError | None) -> str:
+    where = f"cannot listen on {address_text((host, port))}"
+    match error.errno if error is not None else None:
+        case errno.EADDRINUSE:
+            return (
+                f"{where}: another program has this port, maybe another node. Stop it, or choose another port "
+                "with --port (server.port); 0 takes any free one"
+            )
+        case errno.EACCES:
+            return f"{where}: not allowed; ports below 1024 need a privilege. Choose another with --port (server.port)"
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return (
+                f"{where}: this machine has no such address. Use 127.0.0.1 for this machine only, "
+                "0.0.0.0 for all of IPv4, :: for every address (server.host)"
+            )
+        case _:
+            return f"{where}: {error}"
+
+
+class _Door:
+    """Everyone who is there."""
+
+    def __init__(
+        self, app: App, limits: Limits, turn: Turn, counters: OutboxCounters, log: FilteringBoundLogger
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._turn = turn
+        self._counters = counters
+        self._log = log
+        self._clients: set[HttpClient | WebSocketClient] = set()
+        self._accepted = 0
+        """Accepted and not closed yet; those that are only told that there is no room are not among them."""
+        self._refused = 0
+        self._is_accepting = True
+        """False while the machine has nothing to accept with."""
+        self._is_closing = False
+        self._someone_left = trio.Event()
+
+    # -- Accepting --------------------------------------------------------------------------------------------------
+
+    async def accept(self, listening: socket.socket, clients: trio.Nursery) -> None:
+        """Accept clients until cancelled."""
+        while True:
+            await trio.lowlevel.wait_readable(listening)
+            for _ in range(ACCEPTS_PER_TURN):
+                try:
+                    sock, address = listening.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno not in _CLIENTS_OWN:
+                        await self._pause(error)
+                        break
+                else:
+                    self._admit(sock, address_text(address), clients)
+
+    def _admit(self, sock: socket.socket, remote: str, clients: trio.Nursery) -> None:
+        if not self._is_accepting:
+            self._is_accepting = True
+            self._log.info("accepting clients again")
+        prepare(sock, self._limits.idle_s)
+        if self._accepted < self._limits.connections:
+            self._accepted += 1
+            clients.start_soon(partial(self._attend, sock, remote, is_welcome=True))
+        elif self._refused < REFUSED_AT_ONCE:
+            self._refused += 1
+            clients.start_soon(partial(self._attend, sock, remote, is_welcome=False))
+        else:
+            sock.close()
+
+    async def _pause(self, error: OSError) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            self._log.error("cannot accept clients", reason=str(error), clients=self._accepted)
+        await trio.sleep(ACCEPT_PAUSE_S)
+
+    # -- One client -------------------------------------------------------------------------------------------------
+
+    async def _attend(self, sock: socket.socket, remote: str, *, is_welcome: bool) -> None:
+        try:
+            with sock:
+                async with trio.open_nursery() as life:
+                    wire = self._wire(sock, remote, life)
+                    try:
+                        await (self._serve(wire) if is_welcome else self._turn_away(wire))
+                    finally:
+                        wire.give_up()
+                    life.cancel_scope.cancel()
+        except* Exception as failure:
+            self._log.error("client failed", client=remote, exc_info=failure)
+        finally:
+            if is_welcome:
+                self._accepted -= 1
+            else:
+                self._refused -= 1
+            self._someone_left.set()
+
+    async def _serve(self, wire: Wire) -> None:
+        http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
+        with self._present(http):
+            upgrade = await http.run()
+        if upgrade is not None:
+            websocket = WebSocketClient(wire, self._app, self._turn, self._limits, self._log)
+            with self._present(websocket):
+                await websocket.run(upgrade)
+
+    async def _turn_away(self, wire: Wire) -> None:
+        http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
+        await http.refuse(ApiError("api.process.overloaded"))
+
+    @contextmanager
+    def _present(self, client: HttpClient | WebSocketClient) -> Iterator[None]:
+        self._clients.add(client)
+        if self._is_closing:
+            client.stop()
+        try:
+            yield
+        finally:
+            self._clients.discard(client)
+
+    def _wire(self, sock: socket.socket, remote: str, life: trio.Nursery) -> Wire:
+        outbox = Outbox(
+            sock, remote, self._turn, life, limits=self._limits, counters=self._counters, log=self._log
+        )
+        return Wire(sock, outbox, remote)
+
+    # -- Everyone ---------------------------------------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """End WebSocket clients without traffic, until cancelled. One task for all: no timer for each."""
+        while True:
+            await trio.sleep(self._limits.idle_s / SWEEPS)
+            for client in tuple(self._clients):
+                if isinstance(client, WebSocketClient):
+                    client.sweep(SWEEPS)
+
+    async def let_everyone_go(self) -> None:
+        """Tell the clients to leave, spread over time, and wait until they have left; at most `stop_s`."""
+        self._is_closing = True
+        a_slice = max(1, self._limits.stop_closes_per_s // STOP_SLICES_PER_S)
+        with trio.move_on_after(self._limits.stop_s) as patience:
+            leaving = tuple(self._clients)
+            for told, client in enumerate(leaving, 1):
+                client.stop()
+                if told % a_slice == 0 and told < len(leaving):
+                    await trio.sleep(1 / STOP_SLICES_PER_S)
+            while self._accepted:
+                self._someone_left = trio.Event()
+                await self._someone_left.wait()
+        if patience.cancelled_caught:
+            self._log.warning("clients cut off", clients=self._accepted, stop_s=self._limits.stop_s)
