@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from enum import Enum, unique
 from typing import Any, Final
 
+import trio
+
 from server.core.actions import Action, ActionTable
 from server.core.errors import ApiError
 from server.core.requests import MessageError, Request, decode_message
@@ -63,6 +65,7 @@ class App:
     ) -> None:
         """Only remember. `is_open` is whether anonymous callers may use the whole API."""
         self.phase = Phase.STARTING
+        self._started = trio.Event()
         self.actions = actions
         self.dispatch = dispatch
         self.realtime = realtime
@@ -73,6 +76,18 @@ class App:
         self._is_open = is_open
         self._readiness: list[Callable[[], str | None]] = []
         self._internal = Session(id=f"{node_id}-internal", protocol="internal", remote="", user=INTERNAL)
+
+    # -- The node's life ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Serve from now on; requests that came earlier have waited for this."""
+        self.phase = Phase.SERVING
+        self._started.set()
+
+    def stop(self) -> None:
+        """Answer 503 from now on; what is under way is finished."""
+        self.phase = Phase.STOPPING
+        self._started.set()
 
     # -- Clients -------------------------------------------------------------------------------------------------
 
@@ -163,6 +178,8 @@ class App:
 
         An answer that is given up (its connection is gone) may be cancelled; what the action did stays done.
         """
+        if self.phase is Phase.STARTING:
+            return self._execute_when_started(request)
         try:
             action = self._admitted(request)
         except ApiError as error:
@@ -181,6 +198,12 @@ class App:
             return self._succeeded_later(request, listeners, result)
         return self._succeeded(request, listeners, result)
 
+    async def _execute_when_started(self, request: Request) -> Response:
+        # Who comes in the second that plugins need to start is kept waiting: better than to be sent away.
+        await self._started.wait()
+        answer = self.execute(request)
+        return answer if isinstance(answer, Response) else await answer
+
     def _admitted(self, request: Request) -> Action:
         """Return the action to call. Raises ApiError for the first check that fails, in the protocol's order."""
         controller, name = request.controller, request.action
@@ -192,8 +215,6 @@ class App:
             raise ApiError("api.assert.mutually_exclusive", "targets", "index, collection")
         if self.phase is Phase.STOPPING:
             raise ApiError("api.process.shutting_down")
-        if self.phase is Phase.STARTING:
-            raise ApiError("cluster.node.not_ready", "the node is starting")
         if request.jwt:
             # There are no users yet, so nobody was ever given a token.
             raise ApiError("security.token.invalid")

@@ -41,6 +41,7 @@ CATALOGUE: Mapping[str, ErrorKind] = _table(
         500,
         'Unexpected error. The log of this node has it under request "{}".',
     ),
+    ("core.fatal.service_unavailable", 0x00000002, 500, "This node is not able to serve: {}"),
     ("core.realtime.room_not_found", 0x00010001, 404, 'The room "{}" does not exist.'),
     (
         "core.realtime.invalid_scope",

@@ -119,8 +119,8 @@ class RouteTable:
         body = _body(call)
         volatile = _volatile(call, request_id)
         if call.path.rstrip("/") == QUERY_PATH and call.method == "POST":
-            message = _queried(body, call, request_id, volatile)
-            return request_from(message, session, new_id, now_ms, fixed_id=request_id)
+            queried = _queried(body, call, request_id, volatile)
+            return request_from(queried, session, new_id, now_ms, fixed_id=request_id)
 
         route, parameters = self._find(call, request_id)
         message: dict[str, Any] = {

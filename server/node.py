@@ -1,0 +1,203 @@
+"""One node, put together: the only place that knows all of its parts.
+
+    background   the turn's flusher, the hooks that wait
+    listening    the listener and its clients
+    plugins      each plugin's life
+
+Started from the top to the bottom, stopped from the bottom to the top: when a node stops, it first says so (503), then
+its plugins leave (the cluster says goodbye), then its clients are closed with "service restart", then it is gone.
+"""
+
+import os
+import socket
+import sys
+import time
+import uuid
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import attrs
+import trio
+
+from server.adapters.listener import ListenError, serve
+from server.adapters.turn import Turn
+from server.app import App
+from server.config import LoadedConfig
+from server.controllers.auth import AuthController
+from server.controllers.realtime import RealtimeController
+from server.controllers.server import ServerController
+from server.core.actions import ActionTable
+from server.core.identity import NodeInfo
+from server.core.names import ENTROPY_BYTES, readable_id
+from server.dispatch import Dispatch
+from server.events import KuzzleStart, Shutdown
+from server.loading import LoadedPlugin, load_plugins, start_plugins
+from server.logs import open_log
+from server.plugin import Context, Core, Plugin, PluginError
+from server.realtime import Realtime
+
+
+async def run_node(
+    config: LoadedConfig, *, task_status: trio.TaskStatus[NodeInfo] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Be one node until cancelled, then stop in order, which takes `limits.stop_s` and what the plugins need.
+
+    `started` is told who the node is, when it serves; one line on standard output says so too. Raises ListenError when
+    it cannot listen where it was told to, and PluginError when a plugin fails.
+    """
+    node = _assemble(config)
+    stopping = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            info = await nursery.start(_live, node, stopping)
+            task_status.started(info)
+            try:
+                await trio.sleep_forever()
+            finally:
+                stopping.set()
+    except BaseExceptionGroup as group:
+        sole = _sole(group)
+        if isinstance(sole, ListenError | PluginError):
+            raise sole from None
+        raise
+
+
+@attrs.define(eq=False)
+class _Bound:
+    """Where the listener is, once it is."""
+
+    host: str
+    port: int
+
+
+@attrs.frozen(eq=False)
+class _Node:
+    config: LoadedConfig
+    info: NodeInfo
+    log: Any
+    bound: _Bound
+    turn: Turn
+    dispatch: Dispatch
+    app: App
+    plugins: list[LoadedPlugin]
+
+
+def _assemble(config: LoadedConfig) -> _Node:
+    """Make all parts and give each what it needs."""
+    log = open_log(config.log, sys.stderr)
+    bound = _Bound(config.server.host, config.server.port)
+    info = NodeInfo(
+        id=config.server.name or readable_id(os.urandom(ENTROPY_BYTES)),
+        version=version("shoal"),
+        host=socket.gethostname(),
+        started_at=_now_ms(),
+        url=lambda: config.server.url or _url(_reachable(bound.host), bound.port),
+    )
+    turn = Turn()
+    dispatch = Dispatch(config.limits, log)
+    realtime = Realtime(node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit)
+    actions = ActionTable()
+    app = App(
+        node_id=info.id,
+        actions=actions,
+        dispatch=dispatch,
+        realtime=realtime,
+        new_id=_new_id,
+        now_ms=_now_ms,
+        log=log,
+        is_open=config.server.anonymous,
+    )
+    told_of_plugins: dict[str, dict[str, Any]] = {}
+    actions.add(AuthController())
+    actions.add(RealtimeController(realtime))
+    actions.add(ServerController(info, actions, told_of_plugins, _now_ms, app.why_not_ready))
+
+    core = Core(realtime=realtime, turn=turn, app=app, add_readiness=app.add_readiness)
+
+    def context_for(plugin: type[Plugin]) -> Context:
+        return Context(
+            plugin=plugin.name,
+            node=info,
+            log=log.bind(plugin=plugin.name),
+            execute=app.execute_inside,
+            core=core if plugin.privileged else None,
+        )
+
+    plugins = load_plugins(config.plugins, context_for, dispatch, actions)
+    for loaded in plugins:
+        told_of_plugins[loaded.name] = {
+            "privileged": loaded.plugin.privileged,
+            "controllers": list(loaded.controllers),
+        }
+    dispatch.warn_of_unheard([(entry.controller, entry.name) for entry in actions])
+    return _Node(config, info, log, bound, turn, dispatch, app, plugins)
+
+
+async def _live(node: _Node, stopping: trio.Event, *, task_status: trio.TaskStatus[NodeInfo]) -> None:
+    leaving = trio.Event()
+    listen = partial(serve, node.app, node.config, node.turn, stopping=leaving, log=node.log)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as background:
+            background.start_soon(node.turn.run)
+            await background.start(node.dispatch.run)
+            async with trio.open_nursery() as listening:
+                addresses = await listening.start(listen)
+                node.bound.host, node.bound.port = addresses[0]
+                async with trio.open_nursery() as plugins:
+                    await start_plugins(node.plugins, plugins, node.config.limits.plugin_start_s)
+                    _start_serving(node)
+                    # From here on being cancelled means to stop in order.
+                    scope.shield = True
+                    task_status.started(node.info)
+                    await stopping.wait()
+                    node.app.stop()
+                    node.dispatch.emit(Shutdown())
+                    plugins.cancel_scope.cancel()
+                leaving.set()
+            background.cancel_scope.cancel()
+    node.log.info("stopped", node=node.info.id)
+
+
+def _start_serving(node: _Node) -> None:
+    node.app.start()
+    node.dispatch.emit(KuzzleStart(node.info))
+    url = _url(_local(node.bound.host), node.bound.port)
+    node.log.info("serving", node=node.info.id, url=url, version=node.info.version)
+    sys.stdout.write(f"shoal {node.info.id} listening on {url}\n")
+    sys.stdout.flush()
+
+
+def _sole(error: BaseException) -> BaseException | None:
+    """Return the one exception in nested groups; None when there are several."""
+    while isinstance(error, BaseExceptionGroup):
+        if len(error.exceptions) != 1:
+            return None
+        error = error.exceptions[0]
+    return error
+
+
+# -- Addresses -------------------------------------------------------------------------------------------------------
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+def _reachable(host: str) -> str:
+    """Return a name under which other machines may reach an address that is listened on."""
+    return socket.gethostname() if host in _WILDCARDS else host
+
+
+def _local(host: str) -> str:
+    return "127.0.0.1" if host in _WILDCARDS else host
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
