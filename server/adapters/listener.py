@@ -114,7 +114,7 @@ async def serve(
                 for sock in sockets:
                     accepting.start_soon(door.accept, sock, clients)
                 accepting.start_soon(door.sweep)
-                await (stopping or trio.Event()).wait()
+                await (trio.Event() if stopping is None else stopping).wait()
                 accepting.cancel_scope.cancel()
             stack.close()
             await door.let_everyone_go()
