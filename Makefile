@@ -1,0 +1,89 @@
+# Everything a developer does often. A bare `make` explains itself.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The first that is new enough is taken; name another with `make PYTHON=…`.
+PYTHON ?=
+CANDIDATES := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14
+
+# Prints nothing and fails when it is too old.
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+.PHONY: help
+help: ## Explain the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Install everything into .venv, exactly as locked (at once when that is done)
+
+# The versions and hashes of the lock are taken as they are; only then the project itself, with nothing resolved.
+$(READY): requirements-dev.lock pyproject.toml
+	@if ! [ -x $(BIN)/python ]; then \
+	  found=""; \
+	  for python in $(CANDIDATES); do \
+	    if $$python -c '$(IS_NEW_ENOUGH)' 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "Shoal needs Python 3.11 or newer, and none of these is one: $(CANDIDATES)." >&2; \
+	    echo "Install one, or name it: make setup PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$($$found --version) ($$found)"; \
+	  $$found -m venv $(VENV) || { rm -rf $(VENV); exit 1; }; \
+	elif ! $(BIN)/python -c '$(IS_NEW_ENOUGH)'; then \
+	  echo "$(VENV) has $$($(BIN)/python --version), and Shoal needs 3.11 or newer: remove it with 'make clean'." >&2; \
+	  exit 1; \
+	fi
+	@echo "Installing what requirements-dev.lock names"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: up
+up: setup ## Run a cluster of three nodes on this machine, to try it out
+	@$(BIN)/shoal up
+
+.PHONY: check
+check: setup ## Look at the code without running it: lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test
+test: check ## Check, then run the quick tests: core, contracts, shells, real nodes
+	$(BIN)/pytest -m "not slow and not bench"
+
+.PHONY: test-all
+test-all: setup ## Run the tests that take long, too (after `make test`)
+	$(BIN)/pytest -m "slow and not bench"
+
+.PHONY: bench
+bench: setup ## Measure; needs a machine that does nothing else
+	$(BIN)/pytest -m bench -s tests/bench
+
+.PHONY: docs
+docs: setup ## Write the parts of docs/ that are made from the code
+	@mkdir -p docs/reference
+	$(BIN)/shoal config --reference > docs/reference/configuration.md
+
+.PHONY: lock
+lock: setup ## Find the newest versions that pyproject.toml allows, and write the lock files
+	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+# For every platform and Python version at once, with the hash of every file, and without the name of a package index:
+# where packages come from is for the machine that installs them to say.
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+        --no-annotate --custom-compile-command "make lock"
+
+.PHONY: clean
+clean: ## Remove what was made: .venv, node_modules, caches
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info
+	find . -name node_modules -prune -exec rm -rf {} +
+	find cluster server plugins tests -name __pycache__ -prune -exec rm -rf {} +
