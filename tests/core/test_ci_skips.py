@@ -27,7 +27,7 @@ def test_fine(): ...
 
 @pytest.mark.parametrize(
     ("ci", "outcome"),
-    [("true", "2 failed, 1 passed, 1 xfailed, 1 error"), ("", "1 passed, 3 skipped, 1 xfailed")],
+    [("true", "1 failed, 1 passed, 1 xfailed, 2 errors"), ("", "1 passed, 3 skipped, 1 xfailed")],
 )
 def test_a_skip_is_a_failure_in_ci_only(ci: str, outcome: str, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST.read_text())
