@@ -12,6 +12,7 @@ from rich.text import Text
 from server.cli.failure import MISUSED, fail
 from server.cli.reference import bundled_tables, reference
 from server.config import ConfigError, load
+from server.loading import find_plugin
 
 
 @click.command()
@@ -31,7 +32,7 @@ def config(file: Path | None, as_reference: bool) -> None:
         click.echo(reference(bundled_tables()), nl=False)
         return
     try:
-        loaded = load(file, os.environ, {})
+        loaded = load(file, os.environ, {}, find_plugin)
     except ConfigError as error:
         fail(
             "The configuration cannot be used:\n" + "\n".join(f"  {line}" for line in error.problems), MISUSED

@@ -1,10 +1,9 @@
 """`shoal serve`: one node, from its configuration to its end.
 
 The first SIGTERM or SIGINT stops the node in order, the second ends it at once. The exit code is 0 after an orderly
-stop, 1 when the node cannot run here (its port is taken), 2 when its configuration cannot be used.
+stop, 1 when the node cannot run here (its port is taken, a plugin fails), 2 when its configuration cannot be used.
 """
 
-import errno
 import os
 import resource
 import signal
@@ -14,9 +13,12 @@ from typing import Any
 import click
 import trio
 
+from server.adapters.listener import ListenError
 from server.cli.failure import FAILED, MISUSED, fail
 from server.config import ConfigError, LoadedConfig, load
+from server.loading import find_plugin
 from server.node import run_node
+from server.plugin import PluginError
 
 SPARE_FILES = 200
 """Open files besides the clients': the mesh's sockets to its peers, Redis, the log, what libraries hold."""
@@ -52,7 +54,8 @@ TARGETS = {
 def serve(file: Path | None, stop_with_stdin: bool, **flags: Any) -> None:
     """Run one node until it is told to stop."""
     try:
-        config = load(file, os.environ, {TARGETS[name]: value for name, value in flags.items()})
+        given = {TARGETS[name]: value for name, value in flags.items()}
+        config = load(file, os.environ, given, find_plugin)
     except ConfigError as error:
         fail(
             "The configuration cannot be used:\n" + "\n".join(f"  {line}" for line in error.problems), MISUSED
@@ -61,7 +64,7 @@ def serve(file: Path | None, stop_with_stdin: bool, **flags: Any) -> None:
     try:
         trio.run(_serve, config, stop_with_stdin)
     except BaseException as error:
-        reason = _why_it_cannot_listen(error, config)
+        reason = _why_it_cannot_run(error)
         if reason is None:
             raise
         fail(reason, FAILED)
@@ -110,22 +113,8 @@ def _allow_open_files(wanted: int) -> None:
         )
 
 
-def _why_it_cannot_listen(error: BaseException, config: LoadedConfig) -> str | None:
-    """Return what to tell when the node's address cannot be had; None when the error is another one."""
-    if isinstance(error, BaseExceptionGroup):
-        reasons = [_why_it_cannot_listen(inner, config) for inner in error.exceptions]
-        return reasons[0] if len(reasons) == 1 else None
-    if not isinstance(error, OSError):
-        return None
-    host, port = config.server.host, config.server.port
-    match error.errno:
-        case errno.EADDRINUSE:
-            return (
-                f"Port {port} on {host} is taken. Stop what uses it, or choose another with --port (0: any)."
-            )
-        case errno.EACCES:
-            return f"Port {port} on {host} may not be used by this user. Choose one above 1023 with --port."
-        case errno.EADDRNOTAVAIL:
-            return f"{host} is not an address of this machine. Choose another with --host (0.0.0.0: all of them)."
-        case _:
-            return None
+def _why_it_cannot_run(error: BaseException) -> str | None:
+    """Return what to tell of a failure that is not the node's own; None for any other."""
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return _why_it_cannot_run(error.exceptions[0])
+    return str(error) if isinstance(error, ListenError | PluginError) else None
