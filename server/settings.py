@@ -105,7 +105,9 @@ def read_table(table: str, cls: type[T], layers: Sequence[Layer]) -> tuple[T, di
         raise ConfigError(problems)
     try:
         built = _CONVERTER.structure(values, cls)
-    except (ValueError, TypeError) as error:
+    except (
+        Exception
+    ) as error:  # the class may be a plugin's: whatever it raises says that it refuses its values
         raise ConfigError([_refused(table, error, options, chosen)]) from error
     return built, {f"{table}.{key}": origin for key, origin in origins.items()}
 
@@ -120,8 +122,9 @@ def rows(table: str, settings: Any) -> Iterator[tuple[str, str]]:
 
 
 def is_secret(option: OptionInfo) -> bool:
-    """Tell whether the option's value must not be shown: by its type, its repr or its metadata."""
-    return option.is_secret or bool(metadata_of(option).get("secret"))
+    """Tell whether the option's value must not be shown: by its type, its metadata, or no part in its class's repr."""
+    field = attrs.fields_dict(option.parent_cls)[option.name]
+    return option.is_secret or field.repr is False or bool(field.metadata.get("secret"))
 
 
 def metadata_of(option: OptionInfo) -> Mapping[str, Any]:
@@ -135,7 +138,9 @@ def shown(value: object, *, is_secret: bool) -> str:
     match value:
         case Secret():
             return shown(value.get_secret_value(), is_secret=True)
-        case "" | None:
+        case None:
+            return "not set"
+        case "":
             return '""'
         case _ if is_secret:
             return MASK

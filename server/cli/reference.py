@@ -49,7 +49,7 @@ def _section(table: str, cls: type[Any]) -> Iterator[str]:
         yield from ("It has no settings.", "")
     for option in deep_options(cls):
         metadata = metadata_of(option)
-        unit = f", in {metadata['unit']}" if "unit" in metadata else ""
+        unit = f", in {metadata['unit']}" if metadata.get("unit") else ""
         hidden = " It is a secret." if is_secret(option) else ""
         yield f"### {table}.{option.path}"
         yield ""
@@ -69,4 +69,4 @@ def _default(option: OptionInfo) -> str:
     if option.has_no_default:
         return "none: it must be set"
     default = option.default.factory() if option.default_is_factory else option.default
-    return f"`{shown(default, is_secret=is_secret(option))}`"
+    return "not set" if default is None else f"`{shown(default, is_secret=is_secret(option))}`"

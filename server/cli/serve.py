@@ -15,6 +15,7 @@ import trio
 
 from server.adapters.listener import ListenError
 from server.cli.failure import FAILED, MISUSED, fail
+from server.cli.nursery import open_inner_nursery
 from server.config import ConfigError, LoadedConfig, load
 from server.loading import find_plugin
 from server.node import run_node
@@ -63,22 +64,18 @@ def serve(file: Path | None, stop_with_stdin: bool, **flags: Any) -> None:
     _allow_open_files(config.limits.connections + SPARE_FILES)
     try:
         trio.run(_serve, config, stop_with_stdin)
-    except BaseException as error:
-        reason = _why_it_cannot_run(error)
-        if reason is None:
-            raise
-        fail(reason, FAILED)
+    except (ListenError, PluginError) as error:
+        fail(str(error), FAILED)
 
 
 async def _serve(config: LoadedConfig, stop_with_stdin: bool) -> None:
-    async with trio.open_nursery() as nursery:
+    async with open_inner_nursery() as nursery:
         serving = trio.CancelScope()
         nursery.start_soon(_stop_at_signal, serving)
         if stop_with_stdin:
             nursery.start_soon(_stop_with_stdin, serving)
         with serving:
             await run_node(config)
-        nursery.cancel_scope.cancel()
 
 
 async def _stop_at_signal(serving: trio.CancelScope) -> None:
@@ -111,10 +108,3 @@ def _allow_open_files(wanted: int) -> None:
             f"Raise the limit (ulimit -Hn {wanted}), or lower limits.connections.",
             err=True,
         )
-
-
-def _why_it_cannot_run(error: BaseException) -> str | None:
-    """Return what to tell of a failure that is not the node's own; None for any other."""
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return _why_it_cannot_run(error.exceptions[0])
-    return str(error) if isinstance(error, ListenError | PluginError) else None

@@ -6,13 +6,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-STATE_STYLES = {"live": "green", "ready": "green", "suspect": "yellow", "down": "red"}
+STATE_STYLES = {"live": "green", "silent": "yellow", "down": "red", "unheard": "red"}
 """Any other state is on its way to one of these."""
 
 
 def status_table(status: dict[str, Any], now_s: float) -> Table:
     """Return a table of the nodes in an answer to `cluster/cluster:status`; `now_s` is the time since the epoch."""
-    nodes = [status.get("current") or {}, *(status.get("pool") or [])]
+    nodes = [status.get("current") or {}, *(status.get("pool") or []), *(status.get("unreachable") or [])]
     total = status.get("count", len(nodes))
     table = Table(
         title=f"{total} node{'s' if total != 1 else ''}",
@@ -21,12 +21,13 @@ def status_table(status: dict[str, Any], now_s: float) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for column in ("node", "state", "clients at", "peers at", "up for", "version"):
+    for column in ("node", "state", "rooms", "clients at", "peers at", "up for", "version"):
         table.add_column(column, overflow="fold")
     for at, node in enumerate(nodes):
         table.add_row(
             Text(str(node.get("id", "?")), style="bold" if at == 0 else ""),
-            state_text("ready" if at == 0 and node.get("ready") else str(node.get("state", "?"))),
+            state_text(str(node.get("state", "?"))),
+            str(node.get("rooms", "")),
             str(node.get("url", "")),
             "\n".join(str(node[socket]) for socket in ("pub", "router") if socket in node),
             age(node.get("started_at"), now_s),
