@@ -46,7 +46,7 @@ async def run_node(
     `started` is told who the node is, when it serves; one line on standard output says so too. Raises ListenError when
     it cannot listen where it was told to, and PluginError when a plugin fails.
     """
-    node = _assemble(config)
+    node = assemble(config, open_log(config.log, sys.stderr))
     stopping = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
@@ -64,7 +64,7 @@ async def run_node(
 
 
 @attrs.define(eq=False)
-class _Bound:
+class Bound:
     """Where the listener is, once it is."""
 
     host: str
@@ -72,21 +72,23 @@ class _Bound:
 
 
 @attrs.frozen(eq=False)
-class _Node:
+class Node:
+    """The parts of one node."""
+
     config: LoadedConfig
     info: NodeInfo
     log: Any
-    bound: _Bound
+    bound: Bound
     turn: Turn
+    realtime: Realtime
     dispatch: Dispatch
     app: App
     plugins: list[LoadedPlugin]
 
 
-def _assemble(config: LoadedConfig) -> _Node:
-    """Make all parts and give each what it needs."""
-    log = open_log(config.log, sys.stderr)
-    bound = _Bound(config.server.host, config.server.port)
+def assemble(config: LoadedConfig, log: Any) -> Node:
+    """Make all parts and give each what it needs; nothing runs yet. Raises PluginError."""
+    bound = Bound(config.server.host, config.server.port)
     info = NodeInfo(
         id=config.server.name or readable_id(os.urandom(ENTROPY_BYTES)),
         version=version("shoal"),
@@ -131,10 +133,10 @@ def _assemble(config: LoadedConfig) -> _Node:
             "controllers": list(loaded.controllers),
         }
     dispatch.warn_of_unheard([(entry.controller, entry.name) for entry in actions])
-    return _Node(config, info, log, bound, turn, dispatch, app, plugins)
+    return Node(config, info, log, bound, turn, realtime, dispatch, app, plugins)
 
 
-async def _live(node: _Node, stopping: trio.Event, *, task_status: trio.TaskStatus[NodeInfo]) -> None:
+async def _live(node: Node, stopping: trio.Event, *, task_status: trio.TaskStatus[NodeInfo]) -> None:
     leaving = trio.Event()
     listen = partial(serve, node.app, node.config, node.turn, stopping=leaving, log=node.log)
     with trio.CancelScope() as scope:
@@ -159,7 +161,7 @@ async def _live(node: _Node, stopping: trio.Event, *, task_status: trio.TaskStat
     node.log.info("stopped", node=node.info.id)
 
 
-def _start_serving(node: _Node) -> None:
+def _start_serving(node: Node) -> None:
     node.app.start()
     node.dispatch.emit(KuzzleStart(node.info))
     url = _url(_local(node.bound.host), node.bound.port)
