@@ -1,6 +1,7 @@
 """Laws of the language, tried on arbitrary filters and documents."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -38,7 +39,7 @@ CLAUSES = st.one_of(
     ),
     st.just({"nothing": {}}),
 )
-CONTAINERS = {
+CONTAINERS: dict[str, Callable[[Any], Any]] = {
     "not": lambda inner: inner.map(lambda clause: {"not": clause}),
     "and": lambda inner: st.lists(inner, min_size=1, max_size=3).map(lambda clauses: {"and": clauses}),
     "or": lambda inner: st.lists(inner, min_size=1, max_size=3).map(lambda clauses: {"or": clauses}),
@@ -113,7 +114,8 @@ def meaning(form: Any, holds: list[bool]) -> bool:
             return all(meaning(part, holds) for part in parts)
         case ["or", *parts]:
             return any(meaning(part, holds) for part in parts)
-    raise AssertionError(form)
+        case _:
+            raise AssertionError(form)
 
 
 LITERALS = st.builds(

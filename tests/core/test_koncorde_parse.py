@@ -12,6 +12,7 @@ from server.core.koncorde.limits import (
     MAX_FIELD_CHARACTERS,
     MAX_FIELD_PARTS,
     MAX_MATCH_VALUES,
+    MAX_PATTERN_CHARACTERS,
     MAX_POLYGON_POINTS,
 )
 
@@ -134,7 +135,7 @@ def test_a_refusal_says_where_what_and_what_instead(filter_: object, message: st
         {"x" * 1_000_000: {}},
         {"equals": {"x" * 1_000_000: []}},
         {"equals": {f"{number:0100}": 1 for number in range(1_000)}},
-        {"regexp": {"a": "(" * 100_000}},
+        {"regexp": {"a": "(" * MAX_PATTERN_CHARACTERS}},
         {"geoDistance": {"a": [0, 0], "distance": "9" * 1_000_000 + "km"}},
         {"geoDistance": {"a": "1" * 1_000_000, "distance": "1km"}},
         {"match": {"x" * 512: {"y" * 1_000_000: {"z" * 1_000_000: object()}}}},
@@ -216,6 +217,13 @@ def test_the_path_of_a_field_is_bounded() -> None:
     assert "has 512 characters at most, got 513" in refusal({"exists": "x" * (MAX_FIELD_CHARACTERS + 1)})
     parse({"exists": ".".join("x" * MAX_FIELD_PARTS)})
     assert "has 20 parts at most, got 21" in refusal({"match": {".".join("x" * (MAX_FIELD_PARTS + 1)): 1}})
+
+
+def test_a_pattern_has_a_thousand_characters_at_most() -> None:
+    parse({"regexp": {"a": "x" * MAX_PATTERN_CHARACTERS}})
+    assert "a pattern has 1000 characters at most, got 1001" in refusal(
+        {"regexp": {"a": {"value": "x" * (MAX_PATTERN_CHARACTERS + 1)}}}
+    )
 
 
 def test_a_polygon_has_a_thousand_points_at_most() -> None:

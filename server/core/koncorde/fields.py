@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
@@ -111,5 +112,5 @@ def _unescaped(text: str, path: str) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    few = [f'"{shown(name)}"' for name in names]
+    few = [f'"{shown(name)}"' for name in islice(names, _LISTED + 1)]
     return ", ".join(few[:_LISTED]) + (", …" if len(few) > _LISTED else "")

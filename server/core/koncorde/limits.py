@@ -32,6 +32,9 @@ MAX_POINT_CHARACTERS = 100
 MAX_DISTANCE_CHARACTERS = 64
 """How long the text of a distance is. A double written in full and the longest unit take about 40."""
 
+MAX_PATTERN_CHARACTERS = 1_000
+"""How long a regular expression is: RE2 takes up to 30 µs for each character of a pattern of Unicode classes."""
+
 REGEXP_MEMORY_BYTES = 1 << 20
 """How much memory RE2 takes at most for one expression, program and caches together: an eighth of its default, since a
 node holds one for every room with a `regexp`. An expression that does not fit is refused; one that runs out of cache

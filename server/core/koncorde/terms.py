@@ -18,7 +18,7 @@ from server.core.koncorde.fields import (
     one_member,
     only_members,
 )
-from server.core.koncorde.limits import MAX_DEPTH, MAX_MATCH_VALUES
+from server.core.koncorde.limits import MAX_DEPTH, MAX_MATCH_VALUES, MAX_PATTERN_CHARACTERS
 from server.core.koncorde.nodes import (
     ArrayPattern,
     Contains,
@@ -99,6 +99,10 @@ def _regexp(value: object, path: str) -> Node:
         asked = members.get("value")
         if not isinstance(asked, str):
             raise FilterError(path, 'needs a pattern as "value", which is a string')
+    if len(asked) > MAX_PATTERN_CHARACTERS:
+        raise FilterError(
+            path, f"a pattern has {MAX_PATTERN_CHARACTERS} characters at most, got {len(asked)}"
+        )
     try:
         searcher(asked, flags)
     except ValueError as error:
