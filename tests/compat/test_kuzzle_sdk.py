@@ -6,7 +6,6 @@ such as the death of a node.
 
 import json
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -70,25 +69,24 @@ async def failure_of(scenario: Awaitable[None]) -> str | None:
 
 @pytest.mark.parametrize("codes", [LEFT, KILLED], ids=["left", "killed"])
 async def test_comes_back_to_a_node_that_was_away(codes: list[int]) -> None:
-    async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(redis_server())
-        other = await stack.enter_async_context(running_node(redis=redis.url))
-        async with running_node(redis=redis.url, ready=2) as node:
-            scenario = open_scenario(
-                HERE, "reconnect", [node, other], env={"SHOAL_CLOSE_CODES": json.dumps(codes)}
-            )
-            script = await stack.enter_async_context(scenario)
-            await script.reached("subscribed")
-            if codes == KILLED:
-                node.kill()
-            else:
-                node.terminate()
-            await node.ended()
-            await script.reached("lost")
-        settings = {"server.port": node.port}
-        await stack.enter_async_context(running_node(redis=redis.url, ready=2, settings=settings))
-        await script.say("node is back")
-        await script.passed()
+    async with (
+        redis_server() as redis,
+        running_node(redis=redis.url) as other,
+        running_node(redis=redis.url, ready=2) as node,
+        open_scenario(
+            HERE, "reconnect", [node, other], env={"SHOAL_CLOSE_CODES": json.dumps(codes)}
+        ) as script,
+    ):
+        await script.reached("subscribed")
+        if codes == KILLED:
+            node.kill()
+        else:
+            node.terminate()
+        await node.ended()
+        await script.reached("lost")
+        async with running_node(redis=redis.url, ready=2, settings={"server.port": node.port}):
+            await script.say("node is back")
+            await script.passed()
 
 
 async def test_behind_a_proxy_the_death_of_a_node_moves_its_clients(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ scenario(async () => {
     assert.ok(Number.isInteger(now) && Math.abs(now - Date.now()) < 60_000, `a time in epoch-ms, not ${now}`);
 
     assert.equal(await kuzzle.server.adminExists(), false);
-    const { kuzzle: about } = await kuzzle.server.info();
+    const { kuzzle: about } = (await kuzzle.server.info()).serverInfo;
     assert.equal(typeof about.version, "string");
     assert.ok(about.api.routes["cluster/cluster"].status, "a plugin's actions are among the routes");
 

@@ -15,7 +15,7 @@ scenario(async () => {
   assert.ok(Math.abs((await http.server.now()) - Date.now()) < 60_000);
   assert.equal((await http.auth.getCurrentUser())._id, "-1");
   assert.equal((await http.auth.checkToken()).kuid, "-1");
-  assert.ok((await http.server.info()).kuzzle.api.routes.server.now);
+  assert.ok((await http.server.info()).serverInfo.kuzzle.api.routes.server.now);
   const { result } = await http.query({ controller: "cluster/cluster", action: "health" });
   assert.equal(result, "ok");
 
