@@ -1,0 +1,67 @@
+"""Frames that a server writes, read back by wsproto's client side."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, TextMessage
+
+from server.core.frames import MAX_REASON_BYTES, CloseCode, close_frame, is_close, is_pong, text_frame
+
+
+def read(data: bytes) -> list[object]:
+    client = Connection(ConnectionType.CLIENT)
+    client.receive_data(data)
+    return list(client.events())
+
+
+def text_of(data: bytes) -> str:
+    events = read(data)
+    assert all(isinstance(event, TextMessage) for event in events)
+    assert events[-1].message_finished  # type: ignore[attr-defined]  # checked just above
+    return "".join(event.data for event in events)  # type: ignore[attr-defined]  # as above
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_a_text_frame_is_read_back_at_every_form_of_length(length: int) -> None:
+    assert text_of(text_frame(b"x" * length)) == "x" * length
+
+
+@given(st.text())
+def test_a_text_frame_carries_any_text(text: str) -> None:
+    frame = text_frame(text.encode())
+    assert text_of(frame) == text
+    assert not is_close(frame)
+    assert not is_pong(frame)
+
+
+@given(st.sampled_from(CloseCode), st.text(st.characters(codec="utf-8"), max_size=300))
+def test_a_close_frame_says_its_code_and_as_much_of_the_reason_as_fits(code: CloseCode, reason: str) -> None:
+    frame = close_frame(code, reason)
+    assert is_close(frame)
+    (event,) = read(frame)
+    assert isinstance(event, CloseConnection)
+    assert event.code == code
+    said = event.reason or ""
+    assert reason.startswith(said)
+    assert (
+        said == reason or len(said.encode()) > MAX_REASON_BYTES - 4
+    )  # cut at a character of up to four bytes
+
+
+def test_a_reason_that_is_no_text_is_sent_as_well_as_it_can_be() -> None:
+    (event,) = read(close_frame(CloseCode.POLICY, "half a pair: \ud800"))
+    assert isinstance(event, CloseConnection)
+    assert event.reason == "half a pair: ?"
+
+
+@pytest.mark.parametrize("code", [0, 999, 1000, 1004, 1005, 1006, 1015, 1016, 2999, 5000])
+def test_a_server_does_not_close_with_a_code_that_the_sdk_or_the_protocol_forbids(code: int) -> None:
+    with pytest.raises(ValueError, match=str(code)):
+        close_frame(code, "")
+
+
+def test_a_pong_is_known() -> None:
+    assert is_pong(b"\x8a\x00")
+    assert not is_pong(b"")
+    assert not is_close(b"")

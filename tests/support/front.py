@@ -1,0 +1,303 @@
+"""A node's front door alone, for tests: the real listener before the real App, with a few actions made for testing.
+
+Clients here speak bytes, since most of what is tested are bytes that a well-made client never sends.
+"""
+
+import itertools
+import json
+import os
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import structlog
+import trio
+from structlog.testing import CapturingLogger
+
+from server.adapters.listener import serve
+from server.adapters.turn import Turn
+from server.app import App, Phase
+from server.cli.nursery import open_inner_nursery
+from server.config import LoadedConfig, ServerConfig
+from server.controllers.realtime import RealtimeController
+from server.core.actions import ActionTable, action
+from server.core.limits import Limits
+from server.core.outbox import OutboxCounters
+from server.core.requests import Request
+from server.core.session import Session
+from server.dispatch import Dispatch
+from server.realtime import Realtime
+
+TIMEOUT_S = 20.0
+"""For what takes milliseconds. Test machines are busy."""
+
+
+@attrs.define(eq=False)
+class ProbeController:
+    """Actions that show what arrived, wait, or send a lot."""
+
+    name: str = "probe"
+    gate: trio.Event = attrs.field(factory=trio.Event)
+    """What `wait` waits for."""
+    waiting: int = 0
+    sessions: list[Session] = attrs.field(factory=list)
+
+    @action(http=[("GET", "/probe"), ("POST", "/probe"), ("PUT", "/probe")])
+    def echo(self, request: Request) -> dict[str, Any]:
+        return {"body": request.body, "args": request.args}
+
+    @action(http=[("GET", "/probe/wait")])
+    async def wait(self, request: Request) -> dict[str, Any]:
+        self.waiting += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.waiting -= 1
+        return {"waited": True}
+
+    @action(http=[("GET", "/probe/big")])
+    def big(self, request: Request) -> str:
+        return "x" * request.integer("size")
+
+    @action()
+    def attach(self, request: Request) -> dict[str, Any]:
+        """Remember who asks, so that a test can write to it."""
+        self.sessions.append(request.session)
+        return {}
+
+    @action(http=[("GET", "/probe/headers")])
+    def headers(self, request: Request) -> dict[str, Any]:
+        """Set headers, among them some that are not its business."""
+        request.set_header("X-Probe", "yes")
+        request.set_header("Content-Length", "3")
+        request.set_header("Connection", "upgrade")
+        return {}
+
+
+@attrs.define(eq=False)
+class Front:
+    """A running front door."""
+
+    host: str
+    port: int
+    app: App
+    probe: ProbeController
+    turn: Turn
+    counters: OutboxCounters
+    limits: Limits
+    log: CapturingLogger
+    stopping: trio.Event
+    stopped: trio.Event
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://{self.host}:{self.port}/"
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Return what was logged under this name."""
+        return [call.kwargs for call in self.log.calls if call.kwargs.get("event") == event]
+
+
+@asynccontextmanager
+async def open_front(**limits: Any) -> AsyncIterator[Front]:
+    """Run a front door with these limits for as long as the context lasts."""
+    ids = itertools.count(1)
+    log = CapturingLogger()
+    bound = structlog.wrap_logger(log, processors=[])
+    config = LoadedConfig(server=ServerConfig(port=0), limits=Limits(**limits))
+    counters, turn, probe, actions = OutboxCounters(), Turn(), ProbeController(), ActionTable()
+    actions.add(probe)
+    dispatch = Dispatch(config.limits, bound)
+    realtime = Realtime(node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit)
+    actions.add(RealtimeController(realtime))
+    app = App(
+        node_id="test-node",
+        actions=actions,
+        dispatch=dispatch,
+        realtime=realtime,
+        new_id=lambda: f"id-{next(ids)}",
+        now_ms=lambda: 1,
+        log=bound,
+    )
+    app.phase = Phase.SERVING
+    stopping, stopped = trio.Event(), trio.Event()
+
+    async def run(*, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
+        await serve(
+            app, config, turn, stopping=stopping, counters=counters, log=bound, task_status=task_status
+        )
+        stopped.set()
+
+    async with open_inner_nursery() as nursery:
+        nursery.start_soon(turn.run)
+        ((host, port),) = await nursery.start(run)
+        front = Front(host, port, app, probe, turn, counters, config.limits, log, stopping, stopped)
+        with trio.fail_after(TIMEOUT_S):
+            yield front
+        nursery.cancel_scope.cancel()
+
+
+class RawClient:
+    """A TCP client that sends what it is told to, and keeps what it got."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.received = bytearray()
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def until(self, part: bytes, times: int = 1) -> bytes:
+        """Read until `part` has come so many times; return everything since the last call, up to its end."""
+        while self.received.count(part) < times:
+            await self._more()
+        end = 0
+        for _ in range(times):
+            end = self.received.index(part, end) + len(part)
+        return self._taken(end)
+
+    async def exactly(self, count: int) -> bytes:
+        while len(self.received) < count:
+            await self._more()
+        return self._taken(count)
+
+    async def rest(self) -> bytes:
+        """Read until the server ends the connection; a reset fails the test."""
+        while data := await self.stream.receive_some(65_536):
+            self.received += data
+        return self._taken(len(self.received))
+
+    async def _more(self) -> None:
+        data = await self.stream.receive_some(65_536)
+        assert data, f"the server ended the connection after {bytes(self.received[-300:])!r}"
+        self.received += data
+
+    def _taken(self, end: int) -> bytes:
+        taken = bytes(self.received[:end])
+        del self.received[:end]
+        return taken
+
+    # -- HTTP -----------------------------------------------------------------------------------------------------
+
+    async def ask(self, request: bytes) -> "Answer":
+        """Send one request and read one answer."""
+        await self.send(request)
+        return await self.answer(is_head=request.startswith(b"HEAD"))
+
+    async def answer(self, *, is_head: bool = False) -> "Answer":
+        """Read one answer with a Content-Length; 100 Continue is passed over."""
+        while True:
+            head = await self.until(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 100 "):
+                break
+        first, *lines = head.decode().rstrip("\r\n").split("\r\n")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(": ")
+            lower = name.lower()
+            headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
+        body = b"" if is_head else await self.exactly(int(headers["content-length"]))
+        return Answer(int(first.split()[1]), headers, body)
+
+    # -- WebSocket ------------------------------------------------------------------------------------------------
+
+    async def upgrade(self, trailing: bytes = b"") -> None:
+        """Do the handshake; `trailing` goes into the same write."""
+        await self.send(handshake() + trailing)
+        head = await self.until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 "), head
+
+    async def frame(self) -> tuple[int, bytes]:
+        """Read one frame: opcode and payload. The server's are neither masked nor fragmented."""
+        first, second = await self.exactly(2)
+        assert first & 0xF0 == 0x80
+        length = second
+        if second == 126:
+            length = int.from_bytes(await self.exactly(2), "big")
+        elif second == 127:
+            length = int.from_bytes(await self.exactly(8), "big")
+        return first & 0x0F, await self.exactly(length)
+
+    async def message(self) -> Any:
+        """Read one text frame, and the JSON in it."""
+        opcode, payload = await self.frame()
+        assert opcode == TEXT, (opcode, payload)
+        return json.loads(payload)
+
+    async def close_code(self) -> tuple[int, str]:
+        """Read one close frame: code and reason."""
+        opcode, payload = await self.frame()
+        assert opcode == CLOSE, (opcode, payload)
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+
+
+@attrs.frozen
+class Answer:
+    """An HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@asynccontextmanager
+async def raw_client(front: Front, receive_buffer: int = 0) -> AsyncIterator[RawClient]:
+    """Connect a client; a small `receive_buffer` makes the server's writes block early."""
+    sock = trio.socket.socket()
+    if receive_buffer:
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
+    await sock.connect((front.host, front.port))
+    async with trio.SocketStream(sock) as stream:
+        yield RawClient(stream)
+
+
+TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 0x1, 0x2, 0x8, 0x9, 0xA, 0x0
+
+
+def handshake(*extra: str, key: str = "dGhlIHNhbXBsZSBub25jZQ==", version: str = "13") -> bytes:
+    """Return a WebSocket handshake."""
+    lines = (
+        "GET /any/path HTTP/1.1",
+        "Host: x",
+        "Connection: keep-alive, Upgrade",
+        "Upgrade: WebSocket",
+        f"Sec-WebSocket-Version: {version}",
+        f"Sec-WebSocket-Key: {key}",
+        *extra,
+    )
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def masked(payload: bytes, opcode: int = TEXT, *, is_final: bool = True) -> bytes:
+    """Return a client's frame."""
+    length = len(payload)
+    first = opcode | (0x80 if is_final else 0)
+    if length < 126:
+        head = struct.pack("!BB", first, 0x80 | length)
+    elif length < 0x10000:
+        head = struct.pack("!BBH", first, 0x80 | 126, length)
+    else:
+        head = struct.pack("!BBQ", first, 0x80 | 127, length)
+    mask = os.urandom(4)
+    return head + mask + bytes(byte ^ mask[i & 3] for i, byte in enumerate(payload))
+
+
+def call(action_name: str, controller: str = "probe", **arguments: Any) -> bytes:
+    """Return the JSON of one API request."""
+    return json.dumps({"controller": controller, "action": action_name, **arguments}).encode()
+
+
+def get(path: str = "/probe", *headers: str, method: str = "GET") -> bytes:
+    """Return an HTTP request without a body."""
+    return "\r\n".join((f"{method} {path} HTTP/1.1", "Host: x", *headers, "", "")).encode("latin-1")
+
+
+def post(body: bytes, *headers: str, path: str = "/probe") -> bytes:
+    """Return an HTTP request with a body."""
+    return get(path, f"Content-Length: {len(body)}", *headers, method="POST") + body
