@@ -9,6 +9,7 @@ children in order. What they print is kept within a bound, for the message when 
 """
 
 import re
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -44,7 +45,12 @@ class ChildEnded(Exception):
 
 def exit_reason(exit_code: int) -> str:
     """Return in words how a process ended, from a code as `subprocess` gives it (negative: killed by a signal)."""
-    return f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    except ValueError:  # a realtime signal, which has no name
+        return f"was ended by signal {-exit_code}"
 
 
 @asynccontextmanager

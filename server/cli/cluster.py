@@ -18,6 +18,12 @@ from server.cli.client import Answer, NoAnswer, ask, is_url
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.status_table import status_table
 
+WIDE = 130
+"""Columns of a terminal from which on the mesh's addresses fit into the table, too."""
+
+PIPED_WIDTH = 200
+"""Columns where no terminal says how many it has."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 WATCH_INTERVAL_S = 1.0
@@ -50,7 +56,8 @@ def status(url: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer.result, indent=2, ensure_ascii=False))
     else:
-        Console().print(status_table(answer.result, time.time()))
+        console = _console()
+        console.print(status_table(answer.result, time.time(), is_wide=_is_wide(console)))
 
 
 @click.command()
@@ -77,17 +84,27 @@ def reset(url: str) -> None:
 @_url_option
 def watch(url: str) -> None:
     """Show the nodes of the cluster until Ctrl-C."""
-    console = Console()
+    console = _console()
     try:
         with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
             while True:
-                live.update(_look(url), refresh=True)
+                live.update(_look(url, is_wide=_is_wide(console)), refresh=True)
                 time.sleep(WATCH_INTERVAL_S)
     except KeyboardInterrupt:
         return
 
 
-def _look(url: str) -> Group | Text:
+def _console() -> Console:
+    """Return where to print: as wide as the terminal, or as a program that reads it can take."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def _is_wide(console: Console) -> bool:
+    return console.width >= WIDE
+
+
+def _look(url: str, *, is_wide: bool) -> Group | Text:
     try:
         answer = ask(url, "/_plugin/cluster/status")
     except NoAnswer as error:
@@ -96,7 +113,7 @@ def _look(url: str) -> Group | Text:
         return Text(f"The node at {url} is not ready: {answer.reason}", style="yellow")
     now = time.time()
     seen = f"as {url} sees it at {time.strftime('%H:%M:%S', time.localtime(now))}; Ctrl-C ends this"
-    return Group(status_table(answer.result, now), Text(seen, style="dim"))
+    return Group(status_table(answer.result, now, is_wide=is_wide), Text(seen, style="dim"))
 
 
 def _asked(url: str, path: str, method: str = "GET") -> Answer:

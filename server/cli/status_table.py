@@ -10,18 +10,26 @@ STATE_STYLES = {"live": "green", "silent": "yellow", "down": "red", "unheard": "
 """Any other state is on its way to one of these."""
 
 
-def status_table(status: dict[str, Any], now_s: float) -> Table:
-    """Return a table of the nodes in an answer to `cluster/cluster:status`; `now_s` is the time since the epoch."""
-    nodes = [status.get("current") or {}, *(status.get("pool") or []), *(status.get("unreachable") or [])]
-    total = status.get("count", len(nodes))
+def status_table(status: dict[str, Any], now_s: float, *, is_wide: bool) -> Table:
+    """Return a table of the nodes in an answer to `cluster/cluster:status`.
+
+    `now_s` is the time since the epoch; a wide table has the addresses of the mesh, too.
+    """
+    away = status.get("unreachable") or []
+    nodes = [status.get("current") or {}, *(status.get("pool") or []), *away]
+    total = status.get("count", len(nodes) - len(away))
     table = Table(
-        title=f"{total} node{'s' if total != 1 else ''}",
+        title=f"{total} node{'s' if total != 1 else ''}" + (f", {len(away)} unreachable" if away else ""),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    for column in ("node", "state", "rooms", "clients at", "peers at", "up for", "version"):
+    columns = ["node", "state", "rooms", "clients at", "up for", "version"]
+    if is_wide:
+        columns += ["publishes at", "answers at"]
+    for column in columns:
         table.add_column(column, overflow="fold")
     for at, node in enumerate(nodes):
         table.add_row(
@@ -29,9 +37,9 @@ def status_table(status: dict[str, Any], now_s: float) -> Table:
             state_text(str(node.get("state", "?"))),
             str(node.get("rooms", "")),
             str(node.get("url", "")),
-            "\n".join(str(node[socket]) for socket in ("pub", "router") if socket in node),
             age(node.get("started_at"), now_s),
             str(node.get("version", "")),
+            *([str(node.get("pub", "")), str(node.get("router", ""))] if is_wide else []),
         )
     return table
 

@@ -5,6 +5,8 @@ and also when it is killed. A node that dies while the cluster starts stops the 
 cluster does, until the last one is gone: to kill one and watch the others is what many will want to try.
 """
 
+import os
+import shutil
 import signal
 import socket
 import sys
@@ -24,6 +26,7 @@ from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery
 from server.cli.proof import ProofFailed, prove
 from server.cli.up_screen import NodeView, Screen
+from server.config import PORT
 from server.settings import without_password
 
 HOST = "127.0.0.1"
@@ -50,6 +53,9 @@ ANSWER_TIMEOUT_S = 1.0
 SHOWN_LINES = 12
 """Of what a node that died said last: a traceback's end."""
 
+FEW_LINES = 3
+"""Of what a node that was killed said last."""
+
 
 class ClusterFailed(Exception):
     """The cluster did not come up, or no node is left; the message says why, and what to do."""
@@ -73,7 +79,7 @@ class Options:
 @click.option(
     "--port",
     type=click.IntRange(1, 65_535),
-    default=7512,
+    default=PORT,
     show_default=True,
     help="Port of the first node; the others take the next ones.",
 )
@@ -168,11 +174,9 @@ class _Cluster:
             for view in self._views:
                 nursery.start_soon(self._run_node, view, url)
             await self._come_up()
-            self._screen.say(
-                f"{_nodes(len(self._views))} ready after {trio.current_time() - begun:.1f} s.", ""
-            )
+            self._screen.good(f"{_nodes(len(self._views))} ready after {trio.current_time() - begun:.1f} s.")
             await self._prove()
-            self._screen.say(*_what_next(self._views))
+            self._say_what_next()
             await self._watch(redis)
 
     def kill(self) -> None:
@@ -188,21 +192,24 @@ class _Cluster:
             return
         try:
             async with open_redis(directory) as redis:
-                self._headline(f"a Redis of their own ({redis.program})")
+                self._headline(f"a Redis of their own ({redis.program.name})")
                 yield redis.url, redis.child
         except NoRedis as error:
             raise ClusterFailed(str(error)) from error
 
     def _headline(self, redis: str) -> None:
-        self._screen.say(
-            f"Shoal: {_nodes(len(self._views))} on this machine, which find each other through {redis}."
-        )
+        number = len(self._views)
+        self._screen.head(f"Shoal: {_nodes(number)} on this machine, which find each other through {redis}.")
+        self._screen.say("")
 
     async def _run_node(self, view: NodeView, redis: str) -> None:
         mesh = ["--pub", f"tcp://{HOST}:0", "--router", f"tcp://{HOST}:0"]
         command = [*self._options.serve, "--host", HOST, "--port", str(view.port), "--redis", redis, *mesh]
-        async with open_child(view.name, [*command, "--stop-with-stdin"]) as child:
+        # What a node said last is shown to people when it dies.
+        environment = {"SHOAL_LOG_FORMAT": "console"} | os.environ
+        async with open_child(view.name, [*command, "--stop-with-stdin"], env=environment) as child:
             self._children[view.number] = child
+            view.pid = child.pid
             with suppress(ChildEnded):
                 said = await child.line(LISTENING)
                 view.id = child.name = said["id"]
@@ -235,12 +242,38 @@ class _Cluster:
             raise ClusterFailed(
                 f"The nodes are ready, but what is published does not arrive: {error}."
             ) from error
+        self._screen.good(
+            f"{proof.publishes} changes published on {last.id} reached a client of {first.id}, all in order,"
+        )
         self._screen.say(
-            f"Proof: a client subscribed on {first.id}, and {proof.publishes} changes were published on {last.id}.",
-            f"All arrived, in order, {proof.median_ms:.1f} ms after they were sent (median; "
-            f"the slowest took {proof.slowest_ms:.1f} ms).",
+            f"  {proof.median_ms:.1f} ms after they were sent (median; the slowest {proof.slowest_ms:.1f} ms).",
             "",
         )
+
+    def _say_what_next(self) -> None:
+        first, last = self._views[0], self._views[-1]
+        subscribe = (
+            '{"controller":"realtime","action":"subscribe","index":"harbor","collection":"boats","body":{}}'
+        )
+        say = self._screen
+        say.head("Try it, in other terminals")
+        say.say("")
+        say.hint(
+            "subscribe on one node: paste this into a browser's console, or into `node` (22 or newer)",
+            f"ws = new WebSocket('ws{first.url.removeprefix('http')}'); ws.onmessage = m => console.log(m.data); "
+            f"ws.onopen = () => ws.send('{subscribe}')",
+        )
+        say.hint(
+            "publish on another",
+            f"curl {last.url}/harbor/boats/_publish -H 'Content-Type: application/json' -d '{{\"name\": \"Argo\"}}'",
+        )
+        say.hint(
+            "see the cluster", f"{_program()} status" + ("" if first.port == PORT else f" --url {first.url}")
+        )
+        if len(self._views) > 2:  # so that the two above still work
+            say.hint(
+                "end a node without a goodbye, and see the others notice", f"kill -9 {self._views[1].pid}"
+            )
 
     async def _watch(self, redis: Child | None) -> None:
         """Follow the nodes, and tell of each child that dies, until no node is left."""
@@ -270,7 +303,10 @@ class _Cluster:
         return f"{view.name} (port {view.port}) {view.reason}. {self._last_lines(view)}"
 
     def _last_lines(self, view: NodeView) -> str:
-        lines = list(self._children[view.number].lines)[-SHOWN_LINES:]
+        child = self._children[view.number]
+        # Who was killed from outside has little to say about it.
+        number = SHOWN_LINES if (child.exit_code or 0) >= 0 else FEW_LINES
+        lines = list(child.lines)[-number:]
         return "\n".join(["It said last:", *(f"  {line}" for line in lines)]) if lines else "It said nothing."
 
 
@@ -280,38 +316,25 @@ async def _ask(view: NodeView) -> None:
             ask, view.url, "/_plugin/cluster/status", "GET", ANSWER_TIMEOUT_S, abandon_on_cancel=True
         )
     except NoAnswer:
-        state, reason, count = "not ready", "it does not answer", 0
+        state, reason = "not ready", "it does not answer"
     else:
+        state, reason = ("ready", "") if answer.status == 200 else ("not ready", answer.reason)
         if answer.status == 200:
-            state, reason, count = "ready", "", int(answer.result["count"])
-        else:
-            state, reason, count = "not ready", answer.reason, 0
+            view.count, view.rooms = answer.result["count"], answer.result["current"].get("rooms", 0)
     if view.state == "ended":  # while it was asked
         return
     if state == "not ready" and view.state == "joining":
         state = "joining"
-    view.state, view.reason, view.count = state, reason, count
+    view.state, view.reason = state, reason
 
 
-def _what_next(views: Sequence[NodeView]) -> list[str]:
-    first, last = views[0].url, views[-1].url
-    subscribe = (
-        '{"controller":"realtime","action":"subscribe","index":"harbor","collection":"boats","body":{}}'
-    )
-    socket = f"ws = new WebSocket('ws{first.removeprefix('http')}')"
-    return [
-        "Try it, in other terminals:",
-        "",
-        "  # subscribe on one node: in a browser's console, or in Node.js 22 (`node`, then paste this)",
-        f"  {socket}; ws.onmessage = m => console.log(m.data); ws.onopen = () => ws.send('{subscribe}')",
-        "",
-        "  # publish on another",
-        f"  curl {last}/harbor/boats/_publish -H 'Content-Type: application/json' -d '{{\"name\": \"Argo\"}}'",
-        "",
-        "  # see the cluster",
-        f"  shoal status{'' if first.endswith(':7512') else f' --url {first}'}",
-        "",
-    ]
+def _program() -> str:
+    """Return how this person calls `shoal`: it is not on the path of who came here by `make up`."""
+    called = Path(sys.argv[0])
+    if called.name != "shoal":
+        return "python -m server"
+    found = shutil.which("shoal")
+    return "shoal" if found and Path(found).resolve() == called.resolve() else str(called)
 
 
 def _nodes(number: int) -> str:

@@ -22,12 +22,15 @@ class NodeView:
     id: str = ""
     """Empty until the node said it."""
     url: str = ""
+    pid: int = 0
     state: str = "starting"
     """`starting` → `joining` (it listens) → `ready` ⇄ `not ready`; `ended` from anywhere."""
     reason: str = ""
     """Why it is not ready, or how it ended."""
     count: int = 0
     """How many nodes it sees, itself included."""
+    rooms: int = 0
+    """How many rooms its own clients are in."""
 
     @property
     def name(self) -> str:
@@ -59,7 +62,19 @@ class Screen:
     def say(self, *lines: str | Text) -> None:
         """Print lines that stay. They are not wrapped: what is to be copied stays in one piece."""
         for line in lines:
-            self.console.print(line, soft_wrap=True)
+            self.console.print(line, soft_wrap=True, markup=False)
+
+    def head(self, line: str) -> None:
+        """Print a line that stays, and stands out."""
+        self.say(Text(line, style="bold"))
+
+    def good(self, line: str) -> None:
+        """Print a line that stays and says that something worked."""
+        self.say(Text.assemble(("✓ ", "bold green"), line))
+
+    def hint(self, what: str, command: str) -> None:
+        """Print something to try: what it does, and a line to copy."""
+        self.say(Text(f"  # {what}", style="dim"), f"  {command}", "")
 
     def show(self, nodes: Sequence[NodeView]) -> None:
         """Show the nodes as they are now."""
@@ -82,14 +97,17 @@ def node_table(nodes: Sequence[NodeView]) -> Table:
         caption_justify="left",
         caption_style="dim",
     )
-    for column in ("node", "state", "clients at", "sees"):
-        table.add_column(column, overflow="fold", no_wrap=column != "sees")
+    for column in ("node", "state", "clients at", "process", "rooms", "sees"):
+        table.add_column(column, no_wrap=column != "sees", overflow="fold")
     for node in nodes:
+        is_ready = node.state == "ready"
         table.add_row(
             Text(node.name, style="bold" if node.id else "dim"),
             Text(node.state, style=STYLES.get(node.state, "")),
             node.url or f"port {node.port}",
-            Text(node.reason, style="dim") if node.reason else _sees(node),
+            str(node.pid or ""),
+            str(node.rooms) if is_ready else "",
+            _sees(node) if is_ready else Text(node.reason, style="dim"),
         )
     return table
 
@@ -97,7 +115,7 @@ def node_table(nodes: Sequence[NodeView]) -> Table:
 def _line(node: NodeView) -> str:
     match node.state:
         case "joining":
-            return f"{node.name} listens at {node.url}"
+            return f"{node.name} listens at {node.url} (process {node.pid})"
         case "ready":
             return f"{node.name} is ready and sees {_sees(node)}"
         case state:
@@ -105,4 +123,4 @@ def _line(node: NodeView) -> str:
 
 
 def _sees(node: NodeView) -> str:
-    return f"{node.count} node{'s' if node.count != 1 else ''}" if node.count else ""
+    return f"{node.count} node{'s' if node.count != 1 else ''}"

@@ -80,7 +80,8 @@ async def test_what_is_kept_of_the_output_is_bounded() -> None:
 
 def test_the_end_of_a_process_is_told_in_words() -> None:
     assert exit_reason(2) == "ended with exit code 2"
-    assert exit_reason(-9) == "was ended by signal 9"
+    assert exit_reason(-9) == "was ended by SIGKILL"
+    assert exit_reason(-40) == "was ended by signal 40"
 
 
 async def test_a_program_that_is_not_there_is_an_os_error() -> None:
