@@ -7,6 +7,7 @@ It refuses every head that another program on the way could frame differently (r
 """
 
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,6 +21,9 @@ HeaderLines = Sequence[tuple[bytes, bytes]]
 
 WEBSOCKET_VERSION: Final = b"13"
 """The only one there is (RFC 6455, section 4.1)."""
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
 
 
 def check_head(request: h11.Request, max_bytes: int) -> None:
@@ -105,14 +109,32 @@ def websocket_key(request: h11.Request) -> bytes:
     return keys[0]
 
 
-def plain_handshake(key: bytes) -> bytes:
+def websocket_protocol(lines: HeaderLines) -> bytes:
+    """Return the subprotocol to agree to: the first that the client offers, empty when it offers none.
+
+    Messages are the same whatever it is called, but a browser ends a connection whose server takes none of its offers
+    (WHATWG WebSockets, "establish a WebSocket connection"). Kuzzle's SDK offers one called "null" there, by accident.
+    """
+    offers = [
+        name.strip()
+        for header, value in lines
+        if header == b"sec-websocket-protocol"
+        for name in value.split(b",")
+    ]
+    return next((name for name in offers if _TOKEN.fullmatch(name)), b"")
+
+
+def plain_handshake(key: bytes, protocol: bytes = b"") -> bytes:
     """Return a handshake with nothing in it but what the answer depends on.
 
     wsproto decodes the host as IDNA and others as ASCII, and raises when it cannot. We need none of them.
     """
     return (
         b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+        + key
+        + (b"\r\nSec-WebSocket-Protocol: " + protocol if protocol else b"")
+        + b"\r\n\r\n"
     )
 
 
