@@ -321,8 +321,10 @@ class Mesh:
                 case fx.Disconnect(node):
                     self._transport.disconnect(node)
                 case fx.Announce():
-                    self._transport.subscribe(self._core.notify_topic)
                     self._visit_pool.set()
+                case fx.MoveTopic(former, topic):
+                    self._transport.unsubscribe(former)
+                    self._transport.subscribe(topic)
                 case fx.Belief(event, fields, is_warning):
                     (self._log.warning if is_warning else self._log.info)(event, **fields)
 

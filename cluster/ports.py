@@ -54,6 +54,9 @@ class Transport(Protocol):
     def subscribe(self, topic: bytes) -> None:
         """Receive what any connected peer publishes under the topic."""
 
+    def unsubscribe(self, topic: bytes) -> None:
+        """Receive nothing more under the topic."""
+
     def connect(self, card: Card) -> None:
         """Connect to a peer's addresses, and go on trying; replaces an earlier connection to the same node."""
 

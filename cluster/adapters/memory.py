@@ -79,6 +79,10 @@ class MemoryTransport:
         """Receive what any connected peer publishes under the topic."""
         self._topics.add(topic)
 
+    def unsubscribe(self, topic: bytes) -> None:
+        """Receive nothing more under the topic."""
+        self._topics.discard(topic)
+
     def connect(self, card: Card) -> None:
         """Connect to the peer's addresses, whether or not somebody is there yet."""
         self._peers[card.id] = card

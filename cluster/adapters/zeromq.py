@@ -83,6 +83,11 @@ class ZeroMqTransport:
         self._sub.socket.subscribe(topic)
         self._sub.touched()
 
+    def unsubscribe(self, topic: bytes) -> None:
+        """Receive nothing more under the topic."""
+        self._sub.socket.unsubscribe(topic)
+        self._sub.touched()
+
     def connect(self, card: Card) -> None:
         """Connect to the peer; replaces an earlier connection to the same node."""
         self.disconnect(card.id)

@@ -53,9 +53,16 @@ class Disconnect(_Effect, frozen=True):
 
 
 class Announce(_Effect, frozen=True):
-    """This node's epoch changed: subscribe to its notify topic, and renew its card in the pool."""
+    """This node's epoch changed: renew its card in the pool."""
 
     epoch: Epoch
+
+
+class MoveTopic(_Effect, frozen=True):
+    """This node began a new life: subscribe to its notify topic, and not to the former one any more."""
+
+    former: bytes
+    topic: bytes
 
 
 # -- to the embedder --
@@ -120,6 +127,7 @@ Effect = (
     | Connect
     | Disconnect
     | Announce
+    | MoveTopic
     | PeerRoom
     | PeerRoomCounted
     | PeerRoomClosed

@@ -1,0 +1,132 @@
+"""What every Pool guarantees, run against each of them: in memory, and in a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import trio
+
+from cluster.adapters.memory import MemoryPool
+from cluster.adapters.redis_pool import RedisPool
+from cluster.errors import ConfigurationError, PoolUnavailable
+from cluster.ports import Pool
+from support.processes import redis_server
+from support.waiting import eventually
+
+LONG_MS = 60_000
+SHORT_MS = 50
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Pool]]:
+    """Connections to one pool."""
+    if request.param == "memory":
+        pool = MemoryPool()
+        yield lambda: pool
+        return
+    async with redis_server() as server:
+        yield lambda: RedisPool(server.url, "test")
+
+
+async def test_everybody_reads_everybody(connect: Callable[[], Pool]) -> None:
+    a, b = connect(), connect()
+    assert await a.beat("a", b"card a", LONG_MS) == [b"card a"]
+    assert sorted(await b.beat("b", b"card b", LONG_MS)) == [b"card a", b"card b"]
+    assert sorted(await a.beat("a", b"card a2", LONG_MS)) == [b"card a2", b"card b"]
+    await a.aclose()
+    await b.aclose()
+
+
+async def test_a_card_that_is_not_renewed_expires(connect: Callable[[], Pool]) -> None:
+    pool = connect()
+    await pool.beat("a", b"card a", SHORT_MS)
+
+    async def is_gone() -> bool:
+        return await pool.beat("b", b"card b", LONG_MS) == [b"card b"]
+
+    await eventually(is_gone)
+    await pool.aclose()
+
+
+async def test_a_renewed_card_lives_on(connect: Callable[[], Pool]) -> None:
+    pool = connect()
+    await pool.beat("a", b"card a", SHORT_MS)
+    await pool.beat("a", b"card a", LONG_MS)
+    await pool.beat("short", b"short", SHORT_MS)
+
+    async def short_is_gone() -> bool:
+        return b"short" not in await pool.beat("b", b"card b", LONG_MS)
+
+    await eventually(short_is_gone)
+    assert b"card a" in await pool.beat("b", b"card b", LONG_MS)
+    await pool.aclose()
+
+
+async def test_withdrawing_takes_only_the_own_card(connect: Callable[[], Pool]) -> None:
+    pool = connect()
+    await pool.beat("a", b"second life", LONG_MS)
+    await pool.withdraw("a", b"first life")
+    assert b"second life" in await pool.beat("b", b"b", LONG_MS)
+    await pool.withdraw("a", b"second life")
+    await pool.withdraw("never there", b"x")
+    assert await pool.beat("b", b"b", LONG_MS) == [b"b"]
+    await pool.aclose()
+
+
+async def test_clusters_in_one_redis_do_not_meet() -> None:
+    async with redis_server() as server:
+        one, other = RedisPool(server.url, "one"), RedisPool(server.url, "other")
+        await one.beat("a", b"a", LONG_MS)
+        assert await other.beat("b", b"b", LONG_MS) == [b"b"]
+        await one.aclose()
+        await other.aclose()
+
+
+async def test_a_flushed_redis_is_filled_again() -> None:
+    async with redis_server() as server:
+        pool = RedisPool(server.url, "test")
+        await pool.beat("a", b"a", LONG_MS)
+        await trio.to_thread.run_sync(lambda: pool._client.execute_command("FLUSHALL"))
+        await trio.to_thread.run_sync(lambda: pool._client.execute_command("SCRIPT", "FLUSH"))
+        assert await pool.beat("a", b"a", LONG_MS) == [b"a"]
+        await pool.aclose()
+
+
+async def test_a_redis_that_is_away_is_unavailable_and_usable_when_back() -> None:
+    async with redis_server() as server:
+        pool = RedisPool(server.url, "test")
+        await pool.beat("a", b"a", LONG_MS)
+        await server.stop()
+        with pytest.raises(PoolUnavailable):
+            await pool.beat("a", b"a", LONG_MS)
+        with pytest.raises(PoolUnavailable):
+            await pool.withdraw("a", b"a")
+        await server.start()
+        assert await pool.beat("a", b"a", LONG_MS) == [b"a"]
+        await pool.aclose()
+
+
+async def test_a_memory_pool_fails_on_request() -> None:
+    pool = MemoryPool()
+    await pool.beat("a", b"a", LONG_MS)
+    pool.failure = "on purpose"
+    with pytest.raises(PoolUnavailable, match="on purpose"):
+        await pool.beat("a", b"a", LONG_MS)
+    pool.failure = None
+    pool.flush()
+    assert await pool.beat("b", b"b", LONG_MS) == [b"b"]
+
+
+async def test_a_pool_that_answers_nonsense_is_unavailable() -> None:
+    async with redis_server() as server:
+        pool = RedisPool(server.url, "test")
+        await trio.to_thread.run_sync(lambda: pool._client.set("{shoal:test}:cards", "not a hash"))
+        with pytest.raises(PoolUnavailable, match="WRONGTYPE"):
+            await pool.beat("a", b"a", LONG_MS)
+        await pool.aclose()
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="redis"):
+        RedisPool("http://example", "test")

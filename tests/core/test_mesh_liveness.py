@@ -1,0 +1,61 @@
+"""The failure detector, with integers for seconds."""
+
+from __future__ import annotations
+
+from cluster.core.limits import Limits
+from cluster.core.liveness import Health, Liveness
+
+LIMITS = Limits(silent_after=10, ask_every=3, down_after=20, unheard_after=30)
+
+
+def heard_at(now: float) -> Liveness:
+    liveness = Liveness(LIMITS, now)
+    liveness.heard(now)
+    return liveness
+
+
+def test_a_card_alone_is_not_life() -> None:
+    liveness = Liveness(LIMITS, 0)
+    assert liveness.health is Health.UNHEARD
+    assert liveness.next_deadline() == 30
+    assert not liveness.time_passed(29)
+    assert liveness.health is Health.UNHEARD
+    assert not liveness.time_passed(30)
+    assert liveness.health is Health.DOWN
+
+
+def test_silence_asks_again_and_again_and_then_gives_up() -> None:
+    liveness = heard_at(0)
+    asked = [second for second in range(25) if liveness.time_passed(second)]
+    assert asked == [10, 13, 16, 19]
+    assert liveness.health is Health.DOWN
+    assert liveness.next_deadline() is None
+    assert not liveness.time_passed(30)
+
+
+def test_deadlines_name_the_moments_of_judgement() -> None:
+    liveness = heard_at(0)
+    assert liveness.next_deadline() == 10
+    liveness.time_passed(10)
+    assert liveness.next_deadline() == 13
+    liveness.time_passed(19)
+    assert liveness.next_deadline() == 20
+
+
+def test_any_sound_is_a_sign_of_life() -> None:
+    liveness = heard_at(0)
+    liveness.time_passed(12)
+    assert liveness.health is Health.SILENT
+    assert liveness.heard(13)
+    assert liveness.health is Health.UP
+    assert not liveness.heard(14), "nothing new"
+    assert liveness.next_deadline() == 24
+
+
+def test_own_absence_is_not_the_silence_of_others() -> None:
+    liveness = heard_at(0)
+    liveness.forgive(15, now=19)
+    assert not liveness.time_passed(19)
+    assert liveness.health is Health.UP
+    liveness.forgive(100, now=20)
+    assert liveness.last_heard == 20, "nobody is heard in the future"

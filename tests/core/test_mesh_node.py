@@ -1,0 +1,693 @@
+"""The mesh as a whole, without I/O: each test is a small history in a simulated world."""
+
+from __future__ import annotations
+
+from random import Random
+
+import attrs
+import msgspec
+import pytest
+
+from cluster.core import effects as fx
+from cluster.core import messages
+from cluster.core.identity import LATEST_BOOT, Card, Epoch
+from cluster.core.limits import Limits
+from cluster.core.liveness import Health
+from cluster.core.node import MeshNode
+from cluster.keys import Sealer
+from cluster.testing import LawBroken, SimNode, World
+
+Nodes = list[SimNode]
+
+
+def cluster_of(names: str, limits: Limits | None = None) -> tuple[World, Nodes]:
+    world = World(Random(1), limits)
+    nodes = [world.start(name) for name in names]
+    world.run_until(world.is_converged, 2)
+    return world, nodes
+
+
+def link(node: SimNode, peer: str):
+    return next(link for link in node.core.links if link.id == peer)
+
+
+def believed(node: SimNode, event: str) -> int:
+    return sum(1 for _, said, _ in node.beliefs if said == event)
+
+
+class TestJoining:
+    def test_three_nodes_are_live_within_milliseconds(self) -> None:
+        world = World(Random(1))
+        nodes = [world.start(name) for name in "abc"]
+        assert world.run_until(world.is_converged, 1) < 0.05
+        assert [node.core.why_not_ready() for node in nodes] == [None, None, None]
+
+    def test_a_late_joiner_gets_what_was_there(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        world.open_room(a, "r", b"description", 3)
+        c = world.start("c")
+        world.run_until(world.is_converged, 1)
+        assert c.view == {"a": {"r": (b"description", 3)}}
+
+    def test_a_lost_probe_is_asked_for_again(self) -> None:
+        world = World(Random(1))
+        world.is_lost = lambda _s, _r, frame: b"nb@" in frame and world.now < 0.5
+        world.start("a")
+        world.start("b")
+        assert 0.5 < world.run_until(world.is_converged, 3) < 2
+
+    def test_a_large_slice_comes_in_parts(self) -> None:
+        world, (a,) = cluster_of("a", Limits(batch_bytes=1000))
+        for number in range(50):
+            world.open_room(a, f"r{number}", b"x" * 100)
+        b = world.start("b")
+        world.run_until(world.is_converged, 1)
+        assert len(b.view["a"]) == 50
+
+    def test_changes_during_a_snapshot_are_not_lost(self) -> None:
+        world, (a,) = cluster_of("a")
+        world.open_room(a, "before")
+        world.delay = 0.05
+        world.start("b")
+        for number in range(40):
+            world.open_room(a, f"r{number}")
+            world.run(0.005)
+        world.run_until(world.is_converged, 2)
+
+    def test_early_changes_over_the_bound_are_repaired_later(self) -> None:
+        world, (a,) = cluster_of("a", Limits(held_items=3))
+        world.delay = 0.05
+        world.start("b")
+        for number in range(60):
+            world.open_room(a, f"r{number}")
+            world.run(0.002)
+        world.run_until(world.is_converged, 3)
+
+    def test_a_welcome_that_is_none_is_ignored(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        nonce = 1
+        for card in (b"rubbish", Sealer(None).seal(a.core.card)):
+            welcome = messages.encode(messages.Welcome("b", b.core.epoch, card, nonce))
+            assert all(isinstance(effect, fx.Belief) for effect in a.core.answered("b", welcome, world.now))
+        assert link(a, "b").is_live
+
+    def test_a_welcome_of_a_later_life_begins_a_new_link(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        before = link(a, "b")
+        later = msgspec.structs.replace(b.core.card, epoch=Epoch(b.boot + 1, 0))
+        welcome = messages.Welcome("b", later.epoch, Sealer(None).seal(later), 1)
+        a.core.answered("b", messages.encode(welcome), world.now)
+        assert link(a, "b") is not before
+        assert link(a, "b").epoch == later.epoch
+
+    def test_a_turn_learned_from_the_pool_is_followed(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        for turn in (1, 2):
+            later = msgspec.structs.replace(b.core.card, epoch=Epoch(b.boot, turn))
+            a.core.cards_read([Sealer(None).seal(later)], world.now)
+            assert link(a, "b").epoch == later.epoch
+            assert not link(a, "b").is_live
+            link(a, "b").greet(world.now, [])
+
+    def test_nobody_is_ready_before_enough_nodes_are_here(self) -> None:
+        world, (a,) = cluster_of("a", Limits(minimum_nodes=2))
+        assert a.core.why_not_ready() == "1 of at least 2 nodes are here"
+        b = world.start("b")
+        world.run_until(world.is_converged, 1)
+        assert a.core.why_not_ready() is None
+        world.crash(b)
+        world.run(2)
+        assert a.core.why_not_ready() == "1 of at least 2 nodes are here"
+
+    def test_a_stale_card_holds_up_readiness_only_for_a_while(self) -> None:
+        world, (_, b) = cluster_of("ab")
+        world.crash(b)
+        c = world.start("c")
+        world.run(0.1)
+        assert c.core.why_not_ready() == "joining b"
+        world.run(world.limits.unheard_after)
+        assert c.core.why_not_ready() is None
+
+    def test_without_a_pool_a_node_says_so_and_joins_when_it_is_back(self) -> None:
+        world, (a,) = cluster_of("a")
+        world.is_pool_up = False
+        b = world.start("b")
+        world.run(1)
+        assert b.core.why_not_ready() == "the pool cannot be read: the world has taken it away"
+        assert a.core.why_not_ready() is None
+        world.heal()
+        world.run_until(world.is_converged, 1)
+        assert b.core.why_not_ready() is None
+
+
+class TestRefusals:
+    def test_versions_that_do_not_meet_refuse_each_other_and_say_why(self) -> None:
+        world, (a,) = cluster_of("a")
+        b = world.start("b")
+        old = msgspec.structs.replace(b.core.card, protocol=(0, 0))
+        hello = messages.Hello("b", old.epoch, Sealer(None).seal(old), 1)
+        (refusal,) = [
+            messages.decode_reply(effect.frame)
+            for effect in a.core.asked(b"b", messages.encode(hello), world.now)
+            if isinstance(effect, fx.Answer)
+        ]
+        assert isinstance(refusal, messages.Refused)
+        assert "no protocol version in common" in refusal.reason
+        assert refusal.known is None
+        b.core.answered("a", messages.encode(refusal), world.now)
+        b.core.answered("a", messages.encode(refusal), world.now)
+        assert link(b, "a").refusal == refusal.reason
+
+    def test_a_card_of_another_cluster_is_refused(self) -> None:
+        world, (a,) = cluster_of("a")
+        card = Card(id="x", epoch=Epoch(1, 0), pub="mem://x/pub", router="mem://x/router")
+        hello = messages.Hello("x", card.epoch, Sealer("s" * 16).seal(card), 1)
+        out = a.core.asked(b"x", messages.encode(hello), world.now)
+        (answer,) = [effect for effect in out if isinstance(effect, fx.Answer)]
+        refusal = messages.decode_reply(answer.frame)
+        assert isinstance(refusal, messages.Refused)
+        assert "secret" in refusal.reason
+        assert [link.id for link in a.core.links] == []
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [({"id": "a"}, "somebody else"), ({"epoch": Epoch(9, 9)}, "somebody else")],
+    )
+    def test_a_borrowed_card_is_refused(self, change: dict[str, object], reason: str) -> None:
+        world, (a,) = cluster_of("a")
+        card = Card(id="x", epoch=Epoch(1, 0), pub="mem://x/pub", router="mem://x/router")
+        sealed = Sealer(None).seal(msgspec.structs.replace(card, **change))
+        out = a.core.asked(b"x", messages.encode(messages.Hello("x", card.epoch, sealed, 1)), world.now)
+        (answer,) = [effect for effect in out if isinstance(effect, fx.Answer)]
+        refusal = messages.decode_reply(answer.frame)
+        assert isinstance(refusal, messages.Refused)
+        assert reason in refusal.reason
+
+    def test_a_node_with_my_own_name_is_refused(self) -> None:
+        world, (a,) = cluster_of("a")
+        twin = msgspec.structs.replace(a.core.card, pub="mem://twin/pub")
+        hello = messages.Hello("a", twin.epoch, Sealer(None).seal(twin), 1)
+        (answer,) = [
+            effect
+            for effect in a.core.asked(b"t", messages.encode(hello), world.now)
+            if isinstance(effect, fx.Answer)
+        ]
+        refusal = messages.decode_reply(answer.frame)
+        assert isinstance(refusal, messages.Refused)
+        assert "own name" in refusal.reason
+
+    def test_rubbish_is_counted_and_harms_nothing(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        for _ in range(9):
+            a.core.published(b"rubbish", world.now)
+            a.core.asked(b"?", b"rubbish", world.now)
+            a.core.answered("b", b"rubbish", world.now)
+        assert a.core.bad_frames == 27
+        world.run(1)
+        world.check_at_rest()
+
+    def test_strangers_are_not_listened_to(self) -> None:
+        world, (a,) = cluster_of("a")
+        ping = messages.encode(messages.Ping("x", Epoch(1, 0), 1))
+        assert a.core.asked(b"x", ping, world.now) == []
+        assert a.core.answered("x", messages.encode(messages.Pong("x", Epoch(1, 0), 1)), world.now) == []
+        beat = messages.Probe("x", Epoch(1, 0), 1)
+        assert a.core.published(messages.encode_published(b"h\x00", beat), world.now) == []
+
+
+class TestStreams:
+    def test_notifications_arrive_once_and_in_order_under_loss(self) -> None:
+        world, (a, b, c) = cluster_of("abc")
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.loss = 0.1
+        for _ in range(1000):
+            assert world.publish(b, "r") == ["a"]
+            world.publish(c, "r")
+            world.run(0.001)
+        world.heal()
+        world.run(1)
+        world.check_at_rest()
+        assert link(a, "b").notifications.repaired > 50
+        assert len(a.delivered[b.life]) == 1000
+
+    def test_a_lost_last_message_is_found_within_a_heartbeat(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.is_lost = lambda sender, _r, frame: sender is b and frame.startswith(b"na@")
+        world.publish(b, "r")
+        world.run(0.01)
+        world.is_lost = lambda _s, _r, _frame: False
+        assert world.run_until(lambda: bool(a.delivered[b.life]), 1) <= world.limits.heartbeat
+
+    def test_a_long_gap_is_repaired_frame_by_frame(self) -> None:
+        world, (a, b) = cluster_of("ab", Limits(batch_bytes=500))
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.loss = 1.0
+        for _ in range(300):
+            world.publish(b, "r")
+        world.loss = 0.0
+        world.run(2)
+        world.check_at_rest()
+        assert link(a, "b").notifications.repaired == 300
+        assert link(a, "b").gaps == 1
+
+    def test_what_the_log_no_longer_holds_is_announced(self) -> None:
+        world, (a, b) = cluster_of("ab", Limits(notify_log_bytes=1000))
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.loss = 1.0
+        for _ in range(100):
+            world.publish(b, "r")
+        world.loss = 0.0
+        world.publish(b, "r")
+        world.run(1)
+        world.check_at_rest()
+        assert 80 < a.lost["b"] < 101
+        assert a.lost["b"] + len(a.delivered[b.life]) == 101
+        assert believed(a, "notifications lost") == 1
+
+    def test_a_state_gap_is_repaired_from_the_log(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.loss = 1.0
+        for number in range(10):
+            world.open_room(a, f"r{number}")
+        world.loss = 0.0
+        resyncs = link(b, "a").resyncs
+        world.open_room(a, "after")
+        world.run(0.05)
+        assert len(b.view["a"]) == 11
+        assert link(b, "a").resyncs == resyncs
+
+    def test_a_state_gap_beyond_the_log_costs_a_snapshot(self) -> None:
+        world, (a, b) = cluster_of("ab", Limits(state_log_bytes=300))
+        world.loss = 1.0
+        for number in range(50):
+            world.open_room(a, f"r{number}")
+        world.loss = 0.0
+        resyncs = link(b, "a").resyncs
+        world.open_room(a, "after")
+        world.run_until(world.is_converged, 1)
+        assert link(b, "a").resyncs == resyncs + 1
+
+    def test_a_lost_last_change_is_found_within_a_heartbeat(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.is_lost = lambda _s, _r, frame: frame.startswith(b"s")
+        world.open_room(a, "r")
+        world.run(0.01)
+        world.is_lost = lambda _s, _r, _frame: False
+        assert world.run_until(lambda: "r" in b.view.get("a", {}), 1) <= world.limits.heartbeat
+        assert link(b, "a").state_tail == 1
+
+    def test_counts_and_closings_cross(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        a.core.say.count_room("r", 7)
+        a.core.say.count_room("r", 7)
+        world.open_room(a, "s")
+        world.close_room(a, "s")
+        world.run(0.1)
+        assert b.view == {"a": {"r": (b"", 7)}}
+        assert a.core.say.rooms == 1
+
+    def test_while_a_hole_is_open_it_is_asked_for_now_and_then(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        world.run(0.1)
+        asked = 0
+
+        def lose(_s: SimNode, receiver: SimNode, frame: bytes) -> bool:
+            nonlocal asked
+            if receiver is b and not frame.startswith((b"h", b"s", b"n")):
+                question = messages.decode_question(frame)
+                asked += isinstance(question, messages.ResendNotify | messages.ResendState)
+                return True
+            return False
+
+        world.loss = 1.0
+        world.publish(b, "r")
+        world.open_room(b, "lost")
+        world.loss = 0.0
+        world.is_lost = lose
+        for number in range(50):
+            world.publish(b, "r")
+            world.open_room(b, f"r{number}")
+            world.run(0.01)
+        assert 8 <= asked <= 14, "twice in every repair_every, not once in every message"
+        world.heal()
+        world.run(1)
+        world.check_at_rest()
+
+    def test_answers_that_come_too_late_change_nothing(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.publish(b, "r")
+        world.run(0.1)
+        late = [
+            messages.CutNotify("b", b.core.epoch, 2),
+            messages.CutNotify("b", b.core.epoch, 99),
+            messages.ResentNotify("b", b.core.epoch, 1, [messages.Notification(["r"], b"1")]),
+            messages.Snapshot("b", b.core.epoch, 1, 9, 0, True, []),
+            messages.ResetTaken("b", b.core.epoch, 77),
+            messages.Pong("b", b.core.epoch, 1),
+        ]
+        for reply in late:
+            a.core.answered("b", messages.encode(reply), world.now)
+        stranger = messages.Pong("c", b.core.epoch, 1)
+        a.core.answered("b", messages.encode(stranger), world.now)
+        link(a, "b").resync(world.now, [])
+        for reply in (
+            messages.CutState("b", b.core.epoch, 9),
+            messages.ResentState("b", b.core.epoch, 1, [messages.RoomClosed("r")]),
+        ):
+            assert a.core.answered("b", messages.encode(reply), world.now) == []
+        world.run(1)
+        world.check_at_rest()
+
+    def test_a_cut_that_only_skips_what_is_held_loses_nothing(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        inbound = link(a, "b").notifications
+        inbound.take(3, [messages.Notification(["r"], b"3")])
+        cut = messages.encode(messages.CutNotify("b", b.core.epoch, 3))
+        out = a.core.answered("b", cut, world.now)
+        assert [effect.count for effect in out if isinstance(effect, fx.Lost)] == [2]
+        inbound.learn_tail(5)
+        inbound._held[4] = messages.Notification(["r"], b"4")
+        inbound.position = 3
+        inbound._held[5] = messages.Notification(["r"], b"5")
+        out = a.core.answered("b", messages.encode(messages.CutNotify("b", b.core.epoch, 6)), world.now)
+        assert not [effect for effect in out if isinstance(effect, fx.Lost)]
+
+    def test_a_log_of_another_life_or_turn_is_not_read(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        other = Epoch(a.boot + 1, 0)
+        question = messages.ResendState("b", b.core.epoch, other, 1, 1)
+        (answer,) = a.core.asked(b"b", messages.encode(question), world.now)
+        assert isinstance(answer, fx.Answer)
+        assert messages.decode_reply(answer.frame) == messages.CutState("a", a.core.epoch, 1)
+        nothing = messages.ResendNotify("b", b.core.epoch, a.boot + 1, 1, 1)
+        assert a.core.asked(b"b", messages.encode(nothing), world.now) == []
+        not_yet = messages.ResendState("b", b.core.epoch, a.core.epoch, 2, 2)
+        assert a.core.asked(b"b", messages.encode(not_yet), world.now) == []
+
+    def test_a_report_on_a_former_life_of_ours_confirms_nothing(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        report = messages.LinkReport(Epoch(a.boot - 1, 0), True, 5, 5)
+        beat = messages.Heartbeat("b", b.core.epoch, 0, {}, {"a": report})
+        a.core.published(messages.encode_published(b"h\x00", beat), world.now)
+        assert link(a, "b").confirmed == 0
+
+    def test_a_frame_stops_growing_at_the_batch_bound(self) -> None:
+        _, (a, _) = cluster_of("ab", Limits(batch_bytes=1000))
+        for _ in range(10):
+            a.core.say.notify("b", ["r"], bytes(400))
+        frames = [effect for effect in a.core.flush() if isinstance(effect, fx.Publish)]
+        assert len(frames) == 10
+
+    def test_confirmed_notifications_leave_the_log(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        world.run(0.1)
+        for _ in range(100):
+            world.publish(b, "r")
+        assert link(b, "a").outgoing.bytes_logged > 0
+        world.run(1)
+        assert (link(b, "a").outgoing.bytes_logged, link(b, "a").confirmed) == (0, 100)
+
+    def test_a_notification_larger_than_a_frame_is_refused(self) -> None:
+        _, (a, _) = cluster_of("ab")
+        with pytest.raises(ValueError, match="bytes"):
+            a.core.say.notify("b", ["r"], bytes(messages.PAYLOAD_BYTES + 1))
+
+    def test_notifications_to_a_peer_that_has_gone_are_counted(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.leave(b)
+        world.run(0.1)
+        a.core.say.notify("b", ["r"], b"x")
+        assert a.core.flush() == []
+        assert a.core.say.dropped == {"peer gone": 1}
+
+    def test_one_frame_carries_what_one_turn_said(self) -> None:
+        _, (a, _) = cluster_of("ab")
+        for number in range(100):
+            a.core.say.open_room(f"r{number}", b"", 1)
+            a.core.say.notify("b", ["r"], b"x")
+        frames = [effect.frame[:1] for effect in a.core.flush() if isinstance(effect, fx.Publish)]
+        assert frames == [b"s", b"n"]
+
+
+class TestBarrier:
+    def test_it_lifts_when_every_peer_has_applied(self) -> None:
+        world, (a, _, _) = cluster_of("abc")
+        world.open_room(a, "r")
+        position = (a.core.epoch, a.core.say.state_tail)
+        assert a.core.unsettled(*position) == ["b", "c"]
+        assert a.core.settled_up_to() < position
+        world.run(0.01)
+        assert a.core.unsettled(*position) == []
+        assert a.core.settled_up_to() >= position
+
+    def test_a_peer_that_does_not_answer_is_named(self) -> None:
+        world, (a, b, _) = cluster_of("abc")
+        world.pause(b, 1.0)
+        world.open_room(a, "r")
+        world.run(0.1)
+        assert a.core.unsettled(a.core.epoch, a.core.say.state_tail) == ["b"]
+
+    def test_a_lost_confirmation_is_made_up_by_the_heartbeat(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        world.cut("b", "a")
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.heal()
+        world.run(world.limits.heartbeat + 0.1)
+        assert a.core.unsettled(a.core.epoch, a.core.say.state_tail) == []
+
+    def test_alone_everything_is_settled(self) -> None:
+        world, (a,) = cluster_of("a")
+        world.open_room(a, "r")
+        assert a.core.settled_up_to() == (a.core.epoch, 1)
+
+
+class TestFailure:
+    def test_a_killed_node_is_down_within_two_seconds(self) -> None:
+        world, (a, b, c) = cluster_of("abc")
+        world.open_room(b, "r")
+        world.run(0.1)
+        world.crash(b)
+        took = world.run_until(lambda: "b" not in a.view and "b" not in c.view, 3)
+        assert took < 2
+        assert link(a, "b").health is Health.DOWN
+
+    def test_a_node_that_leaves_is_gone_at_once(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(b, "r")
+        world.run(0.1)
+        world.leave(b)
+        assert b.core.why_not_ready() == "this node is leaving the cluster"
+        world.run(0.01)
+        assert [link.id for link in a.core.links] == []
+        assert a.view.get("b", {}) == {}
+
+    def test_a_node_restarted_on_its_address_is_another_node(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(b, "old")
+        world.run(0.1)
+        world.crash(b)
+        b = world.start("b")
+        world.open_room(b, "new")
+        world.run_until(world.is_converged, 1)
+        assert a.view == {"b": {"new": (b"", 1)}}
+
+    def test_a_paused_node_is_taken_back_with_nothing_lost(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "r")
+        world.run(0.1)
+        world.pause(a, 7)
+        for _ in range(100):
+            world.publish(b, "r")
+            world.run(0.1)
+        world.run_until(world.is_converged, 1)
+        world.run(1)
+        world.check_at_rest()
+
+    def test_a_node_that_was_away_calls_nobody_dead(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        world.pause(a, 30)
+        world.run(30.5)
+        assert believed(a, "this node was stalled") == 1
+        assert believed(a, "peer down") == 0
+
+    def test_a_short_silence_is_asked_about_and_forgotten(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        resyncs = link(a, "b").resyncs
+        world.cut("b", "a")
+        world.run_until(lambda: link(a, "b").health is Health.SILENT, 2)
+        world.heal()
+        world.run_until(lambda: link(a, "b").health is Health.UP, 0.5)
+        assert believed(a, "peer heard again") == 1
+        assert link(a, "b").resyncs == resyncs
+
+    def test_a_cut_in_one_direction_heals(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.cut("a", "b")
+        world.run(5)
+        world.heal()
+        world.open_room(a, "r")
+        world.open_room(b, "s")
+        world.run(2)
+        world.check_at_rest()
+
+    def test_a_peer_that_is_gone_for_good_is_forgotten(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.crash(b)
+        world.run(world.limits.forget_after + 5)
+        assert [link.id for link in a.core.links] == []
+
+    def test_a_pool_that_comes_back_empty_is_filled_again(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        world.is_pool_up = False
+        world.flush_pool()
+        world.run(10)
+        assert a.core.why_not_ready() is None
+        world.heal()
+        world.run(1)
+        world.start("c")
+        world.run_until(world.is_converged, 1)
+
+    def test_a_wall_clock_that_went_back_is_outbid(self) -> None:
+        world, (_, b) = cluster_of("ab")
+        world.crash(b)
+        b = world.start("b", boot=3)
+        world.run_until(world.is_converged, 2)
+        assert b.core.epoch.boot > 1000
+        assert b.core.why_not_ready() is None
+
+    def test_two_nodes_of_one_name_are_told(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        for turn in range(1, 6):
+            later = msgspec.structs.replace(a.core.card, epoch=Epoch(a.core.epoch.boot + turn, 0))
+            a.core.cards_read([Sealer(None).seal(later)], world.now)
+        assert a.core.why_not_ready() == "another living node uses this node's name: give each node its own"
+
+    def test_an_absurd_epoch_is_not_followed(self) -> None:
+        world, (a,) = cluster_of("a")
+        absurd = msgspec.structs.replace(a.core.card, epoch=Epoch(LATEST_BOOT, 0))
+        before = a.core.epoch
+        a.core.cards_read([Sealer(None).seal(absurd), b"rubbish"], world.now)
+        assert a.core.epoch == before
+
+    def test_a_peer_that_moved_is_connected_anew(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        moved = msgspec.structs.replace(b.core.card, pub="mem://elsewhere/pub")
+        out = a.core.cards_read([Sealer(None).seal(moved)], world.now)
+        assert fx.Connect(moved) in out
+
+
+class TestReset:
+    def test_every_node_takes_a_new_epoch_and_rooms_survive(self) -> None:
+        world, nodes = cluster_of("abc")
+        a, b, _ = nodes
+        world.open_room(a, "r")
+        world.run(0.1)
+        before = [node.core.epoch for node in nodes]
+        world.reset(b)
+        assert set(b.core.reset_waits_for()) == {"a", "c"}
+        assert world.publish(b, "r") == ["a"], "nothing is forgotten meanwhile"
+        assert world.run_until(lambda: not b.core.reset_waits_for(), 1) < 0.1
+        assert [node.core.epoch for node in nodes] == [epoch.next_turn() for epoch in before]
+        world.run(1)
+        world.check_at_rest()
+
+    def test_a_lost_question_is_asked_again_and_done_once(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.cut("b", "a")
+        turn = b.core.epoch.turn
+        world.reset(a)
+        world.run(0.6)
+        world.heal()
+        world.run_until(lambda: not a.core.reset_waits_for(), 2)
+        assert b.core.epoch.turn == turn + 1
+
+    def test_a_dead_peer_does_not_hold_it_up(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.crash(b)
+        world.reset(a)
+        assert a.core.reset_waits_for() == ["b"]
+        world.run(3)
+        assert a.core.reset_waits_for() == []
+
+
+class TestTime:
+    def test_calling_early_is_harmless(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        world.run(0.1)
+        assert a.core.time_passed(world.now) == []
+        assert a.core.next_deadline() > world.now
+
+    def test_an_idle_node_only_beats(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        world.run(1)
+        deadline = a.core.next_deadline()
+        out = a.core.time_passed(deadline)
+        assert [type(effect) for effect in out] == [fx.Publish]
+
+
+def test_the_laws_can_be_broken() -> None:
+    """A checker that cannot fail proves nothing."""
+    world, (a, b) = cluster_of("ab")
+    world.open_room(a, "r")
+    world.run(0.1)
+    world.publish(b, "r")
+    world.publish(b, "r")
+    world.run(0.1)
+    world.check_at_rest()
+    a.delivered[b.life].reverse()
+    with pytest.raises(LawBroken, match="order"):
+        world.check_always()
+    a.delivered[b.life].reverse()
+    a.delivered[b.life].pop()
+    with pytest.raises(LawBroken, match="said 2"):
+        world.check_at_rest()
+    world, (a, b) = cluster_of("ab")
+    b.view["a"] = {"ghost": (b"", 1)}
+    with pytest.raises(LawBroken, match="ghost"):
+        world.check_at_rest()
+    b.view = {"x": {"r": (b"", 1)}}
+    with pytest.raises(LawBroken, match="not there"):
+        world.check_at_rest()
+    world, (a, b) = cluster_of("ab")
+    world.cut("a", "b")
+    world.run(5)
+    with pytest.raises(LawBroken, match="not live"):
+        world.check_at_rest()
+    with pytest.raises(LawBroken, match="within"):
+        world.run_until(lambda: False, 1)
+    with pytest.raises(ValueError, match="running"):
+        world.start("a")
+
+
+def test_own_frames_never_confuse_a_core() -> None:
+    """A frame of a life that the peer has left behind is stale, and only counted."""
+    world, (a, b) = cluster_of("ab")
+    old = messages.Probe("b", Epoch(b.boot - 1, 0), 1)
+    assert a.core.published(messages.encode_published(b"h\x00", old), world.now) == []
+    assert a.core.stale_frames == 1
+
+
+def test_limits_are_frozen() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        Limits().heartbeat = 1  # type: ignore[misc]
+
+
+def test_a_core_needs_no_world() -> None:
+    card = Card(id="solo", epoch=Epoch(1, 0), pub="mem://p", router="mem://r")
+    sealer = Sealer(None)
+    core = MeshNode(card, Limits(), seal=sealer.seal, open_card=sealer.open, now=0.0)
+    core.cards_read([core.sealed_card], 0.0)
+    assert core.card == card
+    assert core.why_not_ready() is None
