@@ -18,6 +18,7 @@ import attrs
 import structlog
 import trio
 
+from server.cli.nursery import open_inner_nursery
 from server.config import LoadedConfig, ServerConfig
 from server.core.limits import Limits
 from server.core.responses import Response
@@ -52,7 +53,7 @@ async def open_test_node(
     )
     log = Log()
     node = assemble(config, log.logger)
-    async with trio.open_nursery() as nursery:
+    async with open_inner_nursery() as nursery:
         nursery.start_soon(node.turn.run)
         await nursery.start(node.dispatch.run)
         await start_plugins(node.plugins, nursery, config.limits.plugin_start_s)
@@ -61,7 +62,6 @@ async def open_test_node(
         yield TestNode(node, log)
         node.app.stop()
         node.dispatch.emit(Shutdown())
-        nursery.cancel_scope.cancel()
 
 
 class Log:
