@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import trio
 import trio_websocket
@@ -111,10 +112,19 @@ class Client:
 
 @asynccontextmanager
 async def websocket(url: str, **options: Any) -> AsyncIterator[Client]:
-    """Attach a client for as long as the context lasts. `options` go to `trio_websocket.open_websocket_url`."""
-    async with open_inner_nursery() as nursery:
+    """Attach a client for as long as the context lasts. `options` go to `trio_websocket.wrap_client_stream`."""
+    where = urlsplit(url)
+    assert where.hostname is not None
+    # A stream of our own: trio-websocket leaves the socket open when it was the server who closed.
+    async with (
+        await trio.open_tcp_stream(where.hostname, where.port or 80) as stream,
+        open_inner_nursery() as nursery,
+    ):
         with trio.fail_after(TIMEOUT_S):
-            connection = await trio_websocket.connect_websocket_url(nursery, url, **options)
+            resource = (where.path or "/") + (f"?{where.query}" if where.query else "")
+            connection = await trio_websocket.wrap_client_stream(
+                nursery, stream, where.netloc, resource, **options
+            )
         client = Client(connection)
         nursery.start_soon(client.run)
         try:
