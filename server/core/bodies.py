@@ -64,7 +64,7 @@ def gathered(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 def _content_type(content_type: str) -> tuple[str, dict[str, str]]:
     if not content_type:
         return JSON_TYPE, {}
-    kind, options = parse_options_header(content_type)
+    kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     return kind.decode("latin-1").lower(), {
         name.decode("latin-1"): value.decode("latin-1") for name, value in options.items()
     }
@@ -98,12 +98,15 @@ def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
                 "on_header_end": reader.header_ends,
                 "on_part_data": reader.data,
                 "on_part_end": reader.part_ends,
+                "on_end": reader.ends,
             },
             max_header_count=MAX_PART_HEADERS,
             max_header_size=MAX_PART_HEADER_BYTES,
         )
         parser.write(body)
         parser.finalize()
+        if not reader.has_ended:
+            raise FormParserError("the last boundary is missing: a part of it may be, too")
     except (FormParserError, UnicodeError) as error:
         raise ApiError("network.http.body_parse_failed", f"the form is malformed: {error}") from None
     return gathered(reader.fields)
@@ -114,6 +117,7 @@ class _MultipartReader:
     """Gathers the parser's events into fields."""
 
     fields: list[tuple[str, Any]] = attrs.field(factory=list)
+    has_ended: bool = False
     _headers: dict[str, bytes] = attrs.field(factory=dict)
     _name: bytearray = attrs.field(factory=bytearray)
     _value: bytearray = attrs.field(factory=bytearray)
@@ -140,6 +144,9 @@ class _MultipartReader:
 
     def data(self, data: bytes, start: int, end: int) -> None:
         self._data += data[start:end]
+
+    def ends(self) -> None:
+        self.has_ended = True
 
     def part_ends(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", b""))
