@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from ruamel.yaml import YAML
 
 from server.config import load
+from support.processes import running_cluster, running_node
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -140,15 +142,34 @@ def test_dockerfile_has_only_known_instructions_and_ends_without_rights(
     assert ("STOPSIGNAL", "SIGTERM") in last_stage
 
 
+async def test_the_image_calls_a_node_healthy_when_its_cluster_works(
+    dockerfile: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    [check] = [arguments for name, arguments in dockerfile if name == "HEALTHCHECK"]
+    command = check.partition(" CMD ")[2].strip()
+    programs = f"{Path(sys.executable).parent}:/bin:/usr/bin"
+    nobody = f"unix://{tmp_path}/no-redis"
+    async with running_cluster(1) as [ready], running_node(redis=nobody) as not_ready:
+        for url, code, says in [
+            (ready.url, 0, "ok"),
+            (not_ready.url, 1, "not ready"),
+            ("http://127.0.0.1:1", 1, "No node answers"),
+        ]:
+            env = {"PATH": programs, "SHOAL_URL": url}
+            done = await trio.run_process(
+                ["/bin/sh", "-c", command], env=env, capture_stdout=True, capture_stderr=True, check=False
+            )
+            assert done.returncode == code
+            assert says in (done.stdout + done.stderr).decode()
+
+
 def test_dockerfile_pins_what_it_installs(dockerfile: list[tuple[str, str]]) -> None:
-    installs = [
-        arguments
-        for name, arguments in dockerfile
-        if name == "RUN" and "install " in arguments and "pip" in arguments
-    ]
+    commands = [part for name, line in dockerfile if name == "RUN" for part in line.split("&&")]
+    installs = [command for command in commands if "pip" in command and " install " in command]
     assert installs
     for install in installs:
-        assert "--require-hashes" in install or "--no-deps" in install
+        # What has no hash is our own wheel, made from the files copied in.
+        assert "--require-hashes --only-binary=:all:" in install or "--no-deps --no-index /wheel/" in install
     for name, arguments in dockerfile:
         if name == "FROM":
             assert re.fullmatch(r"python:\$\{PYTHON\}-slim-bookworm( AS \w+)?", arguments)
