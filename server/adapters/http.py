@@ -114,7 +114,12 @@ class HttpClient:
 
     async def _serve(self) -> Upgrade | None:
         try:
-            while (request := await self._next_request()) is not None:
+            while True:
+                request = await self._next_request()
+                if request is None:
+                    # Nothing is under way in either direction: there is no leave to take.
+                    await self._send()
+                    return None
                 if asks_for_websocket(request.headers):
                     return await self._upgrade(request)
                 headers = headers_by_name(request.headers)

@@ -28,6 +28,7 @@ from server.core.outbox import OutboxCounters
 from server.core.requests import Request
 from server.core.session import Session
 from server.dispatch import Dispatch
+from server.events import ConnectionClosed, ConnectionOpened, hook, listeners_of
 from server.realtime import Realtime
 
 TIMEOUT_S = 20.0
@@ -43,6 +44,17 @@ class ProbeController:
     """What `wait` waits for."""
     waiting: int = 0
     sessions: list[Session] = attrs.field(factory=list)
+    """Those that called `attach`."""
+    attached: list[str] = attrs.field(factory=list)
+    """Ids of all sessions that there are, as the app's events tell."""
+
+    @hook(ConnectionOpened)
+    def _opened(self, event: ConnectionOpened) -> None:
+        self.attached.append(event.session.id)
+
+    @hook(ConnectionClosed)
+    def _closed(self, event: ConnectionClosed) -> None:
+        self.attached.remove(event.session.id)
 
     @action(http=[("GET", "/probe"), ("POST", "/probe"), ("PUT", "/probe")])
     def echo(self, request: Request) -> dict[str, Any]:
@@ -80,6 +92,7 @@ class ProbeController:
 class Front:
     """A running front door."""
 
+    addresses: list[tuple[str, int]]
     host: str
     port: int
     app: App
@@ -101,15 +114,16 @@ class Front:
 
 
 @asynccontextmanager
-async def open_front(**limits: Any) -> AsyncIterator[Front]:
+async def open_front(host: str = "127.0.0.1", port: int = 0, **limits: Any) -> AsyncIterator[Front]:
     """Run a front door with these limits for as long as the context lasts."""
     ids = itertools.count(1)
     log = CapturingLogger()
     bound = structlog.wrap_logger(log, processors=[])
-    config = LoadedConfig(server=ServerConfig(port=0), limits=Limits(**limits))
+    config = LoadedConfig(server=ServerConfig(host=host, port=port), limits=Limits(**limits))
     counters, turn, probe, actions = OutboxCounters(), Turn(), ProbeController(), ActionTable()
     actions.add(probe)
     dispatch = Dispatch(config.limits, bound)
+    dispatch.add(listeners_of(probe.name, probe))
     realtime = Realtime(node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit)
     actions.add(RealtimeController(realtime))
     app = App(
@@ -132,8 +146,11 @@ async def open_front(**limits: Any) -> AsyncIterator[Front]:
 
     async with open_inner_nursery() as nursery:
         nursery.start_soon(turn.run)
-        ((host, port),) = await nursery.start(run)
-        front = Front(host, port, app, probe, turn, counters, config.limits, log, stopping, stopped)
+        addresses = await nursery.start(run)
+        host, port = addresses[0]
+        front = Front(
+            addresses, host, port, app, probe, turn, counters, config.limits, log, stopping, stopped
+        )
         with trio.fail_after(TIMEOUT_S):
             yield front
         nursery.cancel_scope.cancel()
@@ -249,12 +266,13 @@ class Answer:
 @asynccontextmanager
 async def raw_client(front: Front, receive_buffer: int = 0) -> AsyncIterator[RawClient]:
     """Connect a client; a small `receive_buffer` makes the server's writes block early."""
-    sock = trio.socket.socket()
-    if receive_buffer:
-        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
-    await sock.connect((front.host, front.port))
-    async with trio.SocketStream(sock) as stream:
-        yield RawClient(stream)
+    family = trio.socket.AF_INET6 if ":" in front.host else trio.socket.AF_INET
+    with trio.socket.socket(family) as sock:
+        if receive_buffer:
+            sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
+        await sock.connect((front.host, front.port))
+        async with trio.SocketStream(sock) as stream:
+            yield RawClient(stream)
 
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 0x1, 0x2, 0x8, 0x9, 0xA, 0x0

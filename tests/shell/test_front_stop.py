@@ -1,0 +1,114 @@
+"""Leaving well: when the node stops, nobody new comes in, everyone gets what is theirs, and nobody holds it up."""
+
+import pytest
+import trio
+import trio.testing
+
+from server.core.frames import CloseCode
+from support.front import CLOSE, TEXT, call, get, masked, open_front, raw_client
+
+
+async def test_websocket_clients_get_what_waits_and_are_told_to_come_back() -> None:
+    async with open_front() as front, raw_client(front) as client:
+        await client.upgrade(trailing=masked(call("attach")))
+        await client.message()
+        (session,) = front.probe.sessions
+        session.write(b"\x81\x02hi")
+        front.stopping.set()
+        assert await client.frame() == (TEXT, b"hi")
+        assert await client.close_code() == (CloseCode.SERVICE_RESTART, "service restart")
+        assert await client.rest() == b""
+        await client.stream.aclose()
+        await front.stopped.wait()
+        assert front.log.calls == []
+        assert front.probe.attached == []
+
+
+async def test_nobody_is_let_in_any_more() -> None:
+    async with open_front() as front:
+        front.stopping.set()
+        await front.stopped.wait()
+        with pytest.raises(ConnectionRefusedError):
+            async with raw_client(front):
+                pass
+
+
+async def test_requests_under_way_are_answered_first_and_later_ones_are_not_begun() -> None:
+    async with open_front() as front, raw_client(front) as web, raw_client(front) as http:
+        await web.upgrade(trailing=masked(call("wait", requestId="under way")))
+        await http.send(get("/probe/wait"))
+        while front.probe.waiting < 2:
+            await trio.lowlevel.checkpoint()
+        front.stopping.set()
+        await trio.testing.wait_all_tasks_blocked()
+        await web.send(masked(call("echo", requestId="too late")))
+        await http.send(get())
+        await trio.testing.wait_all_tasks_blocked()
+        front.probe.gate.set()
+
+        assert (await web.message())["room"] == "under way"
+        assert await web.close_code() == (CloseCode.SERVICE_RESTART, "service restart")
+        answer = await http.answer()
+        assert answer.json["result"] == {"waited": True}
+        assert answer.headers["connection"] == "close"
+        assert await http.rest() == b""
+
+
+async def test_idle_http_connections_and_half_requests_are_closed_at_once() -> None:
+    async with open_front() as front, raw_client(front) as idle, raw_client(front) as half:
+        assert (await idle.ask(get())).status == 200
+        await half.send(b"GET / HT")
+        await trio.testing.wait_all_tasks_blocked()
+        front.stopping.set()
+        assert await idle.rest() == b""
+        assert await half.rest() == b""
+
+
+async def test_a_connection_that_is_being_set_up_does_not_slip_through() -> None:
+    async with open_front() as front, raw_client(front) as client:
+        front.stopping.set()
+        await client.send(get("/probe", "Connection: close"))
+        await client.rest()
+        await client.stream.aclose()
+        await front.stopped.wait()
+
+
+async def test_who_does_not_leave_is_cut_off_when_the_time_is_over() -> None:
+    async with open_front(stop_s=0.1) as front, raw_client(front) as client:
+        await client.upgrade(trailing=masked(call("wait")))
+        while not front.probe.waiting:
+            await trio.lowlevel.checkpoint()
+        front.stopping.set()
+        await front.stopped.wait()
+        assert [line["clients"] for line in front.logged("clients cut off")] == [1]
+
+
+async def test_clients_are_told_little_by_little() -> None:
+    async with open_front(stop_closes_per_s=20) as front:
+        async with trio.open_nursery() as nursery:
+            told: list[float] = []
+
+            async def attend(*, task_status: trio.TaskStatus[None]) -> None:
+                async with raw_client(front) as client:
+                    await client.upgrade()
+                    task_status.started()
+                    assert (await client.frame())[0] == CLOSE
+                    told.append(trio.current_time())
+
+            for _ in range(5):
+                await nursery.start(attend)
+            started = trio.current_time()
+            front.stopping.set()
+            await front.stopped.wait()
+        assert told[-1] - started >= 4 / 20 * 0.9
+
+
+async def test_cancelled_everyone_is_dropped_at_once() -> None:
+    async with open_front() as front:
+        client = await trio.open_tcp_stream(front.host, front.port)
+        await client.send_all(get("/probe/wait"))
+        while not front.probe.waiting:
+            await trio.lowlevel.checkpoint()
+    assert front.probe.waiting == 0
+    assert front.probe.attached == []
+    await client.aclose()

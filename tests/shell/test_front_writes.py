@@ -1,0 +1,65 @@
+"""How many writes things cost. The sockets keep each write apart (SOCK_SEQPACKET), so that they can be counted."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from server.adapters.http import HttpClient
+from server.adapters.outbox import Outbox
+from server.adapters.websocket import WebSocketClient
+from server.adapters.wire import Wire
+from support.front import Front, call, get, handshake, masked, open_front
+
+PACKET = 100_000
+
+
+@asynccontextmanager
+async def attached(front: Front) -> AsyncIterator[trio.socket.SocketType]:
+    """Serve a client as the listener does, over a socket that keeps writes apart."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    log = front.app._log
+    with ours, trio.socket.from_stdlib_socket(theirs) as client:
+        async with trio.open_nursery() as life:
+            outbox = Outbox(
+                ours, "test", front.turn, life, limits=front.limits, counters=front.counters, log=log
+            )
+            wire = Wire(ours, outbox, "test")
+
+            async def attend() -> None:
+                upgrade = await HttpClient(wire, front.app, front.turn, front.limits, log).run()
+                if upgrade is not None:
+                    await WebSocketClient(wire, front.app, front.turn, front.limits, log).run(upgrade)
+
+            life.start_soon(attend)
+            yield client
+            life.cancel_scope.cancel()
+
+
+async def test_pipelined_requests_are_answered_in_one_write() -> None:
+    async with open_front() as front, attached(front) as client:
+        await client.send(get() * 10)
+        assert (await client.recv(PACKET)).count(b"HTTP/1.1 200 OK\r\n") == 10
+
+
+async def test_what_one_read_causes_is_one_write_for_each_client_that_it_concerns() -> None:
+    async with open_front() as front, attached(front) as sender, attached(front) as listener:
+        for client in (sender, listener):
+            await client.send(handshake())
+            assert (await client.recv(PACKET)).startswith(b"HTTP/1.1 101 ")
+        await listener.send(masked(call("subscribe", "realtime", index="i", collection="c", body={})))
+        assert b'"roomId"' in await listener.recv(PACKET)
+
+        publish = masked(call("publish", "realtime", index="i", collection="c", body={"a": 1}))
+        await sender.send(publish * 20)
+        # The last of the messages of one read may still be on its way through trio-websocket when it asks for more.
+        heard = [(await listener.recv(PACKET)).count(b'"type":"document"')]
+        while sum(heard) < 20:
+            heard.append((await listener.recv(PACKET)).count(b'"type":"document"'))
+        assert len(heard) <= 2
+        replies = [(await sender.recv(PACKET)).count(b'"published"')]
+        while sum(replies) < 20:
+            replies.append((await sender.recv(PACKET)).count(b'"published"'))
+        assert len(replies) <= 2
