@@ -20,6 +20,9 @@ import trio
 
 from server.cli.nursery import open_inner_nursery
 
+PYTHON_M = (sys.executable, "-P", "-m")
+"""Runs a module of ours. Without -P, a folder `server` in the working directory would be taken for ours."""
+
 STOP_GRACE_S = 15.0
 """From SIGTERM to SIGKILL. A node says goodbye to its peers and to its clients, for which limits.stop_s gives 10 s."""
 
@@ -81,7 +84,7 @@ async def open_child(
 
 def guarded(command: Sequence[str]) -> list[str]:
     """Return the command that runs `command` and ends it when its standard input closes."""
-    return [sys.executable, "-m", "server.cli.guard", *command]
+    return [*PYTHON_M, "server.cli.guard", *command]
 
 
 class Child:

@@ -19,7 +19,7 @@ import attrs
 import click
 import trio
 
-from server.cli.children import Child, ChildEnded, exit_reason, open_child
+from server.cli.children import PYTHON_M, Child, ChildEnded, exit_reason, open_child
 from server.cli.client import NoAnswer, ask
 from server.cli.embedded_redis import NoRedis, open_redis
 from server.cli.failure import FAILED, MISUSED, fail
@@ -68,8 +68,8 @@ class Options:
     nodes: int
     port: int
     redis: str | None
-    serve: Sequence[str] = (sys.executable, "-P", "-m", "server", "serve")
-    """The command that runs a node. Without -P a folder `server` in the working directory would be taken for ours."""
+    serve: Sequence[str] = (*PYTHON_M, "server", "serve")
+    """The command that runs a node."""
 
 
 @click.command()
@@ -119,7 +119,7 @@ def check_ports(options: Options) -> None:
     for number in range(options.nodes):
         port = options.port + number
         if not _is_free(port):
-            free = _free_ports_from(port + 1, options.nodes)
+            free = free_ports_from(port + 1, options.nodes)
             raise ClusterFailed(
                 f"Port {port} is taken, and node {number + 1} of {options.nodes} needs it. "
                 f"Stop what uses it (is another `shoal up` running?), or take other ports: shoal up --port {free}"
@@ -137,7 +137,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports_from(start: int, number: int) -> int:
+def free_ports_from(start: int, number: int) -> int:
     """Return the first of `number` free ports in a row, from `start` on; 0 when the numbers end before."""
     for first in range(start, 65_536 - number):
         if all(_is_free(port) for port in range(first, first + number)):

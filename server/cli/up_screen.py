@@ -82,7 +82,7 @@ class Screen:
             self._live.update(node_table(nodes), refresh=True)
             return
         for node in nodes:
-            now = (node.state, node.reason)
+            now = (node.state, _sees(node) if node.state == "ready" else node.reason)
             if node.state != "starting" and self._shown.get(node.number) != now:
                 self._shown[node.number] = now
                 self.say(_line(node))

@@ -19,13 +19,13 @@ from typing import Any
 import attrs
 import trio
 
-from server.cli.children import Child, ChildEnded, open_child
+from server.cli.children import PYTHON_M, Child, ChildEnded, open_child
 from server.cli.embedded_redis import open_redis
 from server.cli.nursery import open_inner_nursery
+from server.cli.up import LISTENING
 from support.http import Reply, http
 from support.waiting import TIMEOUT_S, eventually
 
-LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>http://\S+)$"
 SHOWN_LINES = 60
 """Of each process, with a failed test."""
 
@@ -165,7 +165,7 @@ async def running_node(
         # Any free loopback ports: nodes of several tests share this machine.
         defaults |= {f"cluster.bindings.{socket}": "tcp://127.0.0.1:0" for socket in ("pub", "router")}
     environment = _inherited() | _as_environment(defaults | (settings or {}))
-    command = [sys.executable, "-m", "server", "serve", "--stop-with-stdin"]
+    command = [*PYTHON_M, "server", "serve", "--stop-with-stdin"]
     async with open_child(name or "node", command, env=environment) as child:
         try:
             with trio.fail_after(TIMEOUT_S):
