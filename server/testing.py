@@ -131,6 +131,7 @@ class TestClient:
         self.received: list[Any] = []
         self.closed: tuple[int, str] | None = None
         """Code and reason, once the node closed the connection."""
+        self.node = node.node
         self._app = node.node.app
         self.session: Session = self._app.open_session("websocket", "test", self._read, self._close)
         self._calls = 0
