@@ -68,7 +68,7 @@ class ServerConfig:
     port: int = field(
         default=PORT,
         validator=validators.and_(validators.ge(0), validators.le(65535)),
-        metadata={"help": "TCP port for HTTP and WebSocket. 0 takes any free port.", "unit": "port"},
+        metadata={"help": "TCP port for HTTP and WebSocket. 0 takes any free port."},
     )
     name: str = field(
         default="",

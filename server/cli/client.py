@@ -58,7 +58,7 @@ def ask(url: str, path: str, method: str = "GET", timeout_s: float = TIMEOUT_S) 
             connection.close()
     except ssl.SSLError as error:
         raise NoAnswer(f"No secure connection to {url}: {error.reason or error}.") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         raise NoAnswer(f"No node answers at {url} ({_reason(error)}). {_ADVICE}") from error
     try:
         envelope = json.loads(body)
@@ -90,7 +90,7 @@ def _reason(error: Exception) -> str:
     match error:
         case TimeoutError():
             return "it did not answer in time"
-        case socket.gaierror():
+        case socket.gaierror() | UnicodeError():
             return "its host name is not known"
         case OSError():
             return (error.strerror or str(error)).lower()
