@@ -127,6 +127,7 @@ class HttpClient:
                 if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
                     break
                 self._h11.start_next_cycle()
+                self._is_head = False
                 if (
                     self._gathered >= GATHERED_ANSWERS
                     or self._outbox.bytes_waiting >= self._most_gathered_bytes

@@ -26,6 +26,8 @@ HTTP_PARTS = [
     get("/probe", "Transfer-Encoding: chunked", method="POST"),
     get("/probe", "Expect: 100-continue", "Content-Length: 5", method="POST"),
     get("/probe", "Connection: close"),
+    get(method="HEAD"),
+    get(method="OPTIONS"),
     get("/probe/big?size=5000", "Accept-Encoding: gzip"),
     post(b'{"a":1}'),
     post(b"x", "Content-Encoding: gzip"),

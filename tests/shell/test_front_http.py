@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import socket
+import struct
 import zlib
 
 import pytest
@@ -10,6 +12,7 @@ import trio
 from server.core.outbox import DropReason
 from support.front import RawClient, get, open_front, post, raw_client
 from support.pieces import pieces_of
+from support.waiting import eventually
 
 
 async def still_serves(client: RawClient) -> bool:
@@ -245,6 +248,18 @@ async def test_a_large_answer_is_compressed_for_who_asks_for_it_and_a_small_one_
         assert small.headers["content-encoding"] == "identity"
 
 
+async def test_what_an_action_has_to_do_after_its_answer_is_done() -> None:
+    async with open_front() as front, raw_client(front) as client:
+        assert (await client.ask(get("/probe/sent"))).status == 200
+        assert front.probe.was_sent.is_set()
+
+
+async def test_a_status_that_http_has_no_name_for_is_sent_as_it_is() -> None:
+    async with open_front() as front, raw_client(front) as client:
+        assert (await client.ask(get("/probe/odd"))).status == 499
+        assert await still_serves(client)
+
+
 # -- What is no request -------------------------------------------------------------------------------------------
 
 
@@ -289,6 +304,13 @@ async def test_what_is_no_sound_request_is_answered_with_400_and_ends_the_connec
         assert await client.rest() == b""
         async with raw_client(front) as another:
             assert await still_serves(another)
+
+
+async def test_nonsense_behind_a_head_request_is_answered_with_a_body() -> None:
+    async with open_front() as front, raw_client(front) as client:
+        assert (await client.ask(get(method="HEAD"))).status == 200
+        assert (await client.ask(b"nonsense\r\n\r\n")).json["status"] == 400
+        assert await client.rest() == b""
 
 
 @pytest.mark.parametrize(
@@ -344,7 +366,37 @@ async def test_a_fault_of_ours_is_told_and_logged_and_costs_only_this_connection
             answer = await client.ask(get())
             assert (answer.status, answer.json["id"]) == (500, "core.fatal.unexpected_error")
             assert await client.rest() == b""
-        assert front.logged("request failed")
+            assert front.logged("request failed")
         del front.app.http
         async with raw_client(front) as client:
             assert await still_serves(client)
+
+
+async def test_a_fault_behind_the_answer_leaves_the_answer_whole() -> None:
+    async with open_front() as front:
+        async with raw_client(front) as client:
+            assert (await client.ask(get("/probe/sent?fail"))).status == 200
+            assert await client.rest() == b""
+        assert len(front.logged("request failed")) == 1
+
+
+async def test_a_fault_in_the_end_of_a_client_is_logged_and_is_the_end_of_nobody_else() -> None:
+    async with open_front() as front:
+        front.app.close_session = None  # type: ignore[method-assign, assignment]  # any fault at all
+        async with raw_client(front) as client:
+            assert (await client.ask(get())).status == 200
+        await eventually(lambda: front.logged("client failed"), "it was logged")
+        del front.app.close_session
+        async with raw_client(front) as client:
+            assert await still_serves(client)
+
+
+async def test_a_client_that_resets_the_connection_is_no_loss() -> None:
+    async with open_front() as front:
+        for start in (b"", get("/probe/wait")):
+            async with raw_client(front) as client:
+                await client.send(start or b"GET")
+                client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        front.probe.gate.set()
+        await eventually(lambda: not front.probe.attached, "nobody is left")
+        assert front.log.calls == []

@@ -3,14 +3,17 @@
 Time limits here are tiny and real; no test waits longer than the limit that it is about.
 """
 
+import errno
 import resource
 import socket
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from server.adapters.listener import REFUSED_AT_ONCE
 from server.core.frames import CloseCode
 from server.core.outbox import DropReason
 from support.front import (
@@ -220,6 +223,32 @@ async def test_a_client_above_the_limit_is_told_and_one_that_leaves_makes_room()
                 return (await next_one.ask(get())).status == 200
 
         await eventually(there_is_room, "there is room again")
+
+
+async def test_very_many_above_the_limit_are_closed_without_a_word() -> None:
+    async with open_front(connections=1) as front, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(front)) for _ in range(REFUSED_AT_ONCE + 5)]
+        assert (await clients[0].ask(get())).status == 200
+        said = [await client.rest() for client in clients[1:]]
+        assert sum(b" 503 " in words for words in said) == REFUSED_AT_ONCE
+        assert said.count(b"") == 4
+
+
+@pytest.mark.parametrize("failure", [errno.ECONNABORTED, errno.EPERM, errno.ENOBUFS, errno.EIO])
+async def test_any_failure_to_accept_is_outlived(failure: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept, failures = socket.socket.accept, [failure] * 3
+
+    def flaky(self: socket.socket) -> tuple[socket.socket, Any]:
+        if failures:
+            raise OSError(failures.pop(), "as the machine says")
+        return accept(self)
+
+    async with open_front() as front:
+        monkeypatch.setattr(socket.socket, "accept", flaky)
+        assert await others_are_served(front)
+        assert failures == []
+        was_ours = failure in (errno.ENOBUFS, errno.EIO)
+        assert len(front.logged("cannot accept clients")) == was_ours
 
 
 def take_all_files(taken: list[socket.socket]) -> None:

@@ -3,6 +3,7 @@
 Sockets here keep the bounds of each write (SOCK_SEQPACKET) where a test counts writes.
 """
 
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ class Pair:
     """An outbox, and the client's end of its socket."""
 
     outbox: Outbox
+    ours: socket.socket
     client: trio.socket.SocketType
     turn: Turn
     counters: OutboxCounters
@@ -62,7 +64,7 @@ async def open_pair(kind: int = socket.SOCK_STREAM, **limits: float) -> AsyncIte
                     log=structlog.wrap_logger(log, processors=[]),
                 )
                 outbox.overflow_frame = CLOSE
-                yield Pair(outbox, client, turn, counters, life, log)
+                yield Pair(outbox, ours, client, turn, counters, life, log)
                 life.cancel_scope.cancel()
         background.cancel_scope.cancel()
 
@@ -182,6 +184,35 @@ async def test_a_turn_that_writes_more_than_the_bound_to_a_client_that_reads_is_
         pair.turn.flush()
         assert pair.outbox.is_open
         assert len(await pair.client.recv(10_000)) == 5_000
+
+
+async def test_a_turn_that_writes_more_than_the_bound_blocks_and_ends_at_the_bound() -> None:
+    async with open_pair(outbox_bytes=1_000) as pair:
+        with pair.turn:
+            written = 0
+            while pair.outbox.is_open:
+                pair.outbox.write(b"x" * 100)
+                written += 1
+        received = bytearray()
+        while not received.endswith(CLOSE):
+            received += await pair.client.recv(65_536)
+        assert len(received) - len(CLOSE) == 100 * (written - pair.dropped()["slow_client"])
+
+
+async def test_a_client_whose_socket_was_full_before_the_turn_has_the_bound_all_the_same() -> None:
+    async with open_pair(outbox_bytes=1_000) as pair:
+        fill(pair.ours)
+        with pair.turn:
+            for _ in range(11):
+                pair.outbox.write(b"x" * 100)
+        assert not pair.outbox.is_open
+        assert pair.dropped() == {"slow_client": 11}
+
+
+def fill(sock: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sock.send(b"x" * 1_000)
 
 
 async def test_writing_to_a_client_that_is_gone_does_no_harm_and_is_counted() -> None:

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from server.core.frames import CloseCode
-from support.front import CLOSE, TEXT, call, get, masked, open_front, raw_client
+from support.front import CLOSE, TEXT, call, get, handshake, masked, open_front, raw_client
 
 
 async def test_websocket_clients_get_what_waits_and_are_told_to_come_back() -> None:
@@ -71,6 +71,18 @@ async def test_a_connection_that_is_being_set_up_does_not_slip_through() -> None
         await client.rest()
         await client.stream.aclose()
         await front.stopped.wait()
+
+
+async def test_a_handshake_that_waited_behind_an_answer_is_not_taken_up_any_more() -> None:
+    async with open_front() as front, raw_client(front, receive_buffer=4_096) as client:
+        await client.send(get("/probe/big?size=5000000") + handshake())
+        while not front.probe.attached:
+            await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        front.stopping.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len((await client.answer()).json["result"]) == 5_000_000
+        assert await client.rest() == b""
 
 
 async def test_who_does_not_leave_is_cut_off_when_the_time_is_over() -> None:

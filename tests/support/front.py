@@ -23,6 +23,7 @@ from server.cli.nursery import open_inner_nursery
 from server.config import LoadedConfig, ServerConfig
 from server.controllers.realtime import RealtimeController
 from server.core.actions import ActionTable, action
+from server.core.errors import PluginApiError
 from server.core.limits import Limits
 from server.core.outbox import OutboxCounters
 from server.core.requests import Request
@@ -43,10 +44,14 @@ class ProbeController:
     gate: trio.Event = attrs.field(factory=trio.Event)
     """What `wait` waits for."""
     waiting: int = 0
+    was_sent: trio.Event = attrs.field(factory=trio.Event)
     sessions: list[Session] = attrs.field(factory=list)
     """Those that called `attach`."""
     attached: list[str] = attrs.field(factory=list)
     """Ids of all sessions that there are, as the app's events tell."""
+
+    def _fail(self) -> None:
+        raise RuntimeError("a fault behind the answer")
 
     @hook(ConnectionOpened)
     def _opened(self, event: ConnectionOpened) -> None:
@@ -78,6 +83,17 @@ class ProbeController:
         """Remember who asks, so that a test can write to it."""
         self.sessions.append(request.session)
         return {}
+
+    @action(http=[("GET", "/probe/sent")])
+    def sent(self, request: Request) -> dict[str, Any]:
+        """Set the event `sent` as soon as the answer is on its way; ask `fail=` to fail there instead."""
+        request.on_sent = self._fail if request.boolean("fail") else self.was_sent.set
+        return {}
+
+    @action(http=[("GET", "/probe/odd")])
+    def odd(self, request: Request) -> dict[str, Any]:
+        """Refuse with a status that HTTP has no name for."""
+        raise PluginApiError("probe.odd.status", "odd", status=499)
 
     @action(http=[("GET", "/probe/headers")])
     def headers(self, request: Request) -> dict[str, Any]:
