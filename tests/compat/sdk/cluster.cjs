@@ -26,7 +26,8 @@ scenario(async () => {
     }
     members.push([current, ...pool].map(({ id, pub, router }) => `${id} ${pub} ${router}`).sort());
   }
-  for (const seen of members) assert.deepEqual(seen, members[0], "the same nodes at the same addresses, seen from each");
+  for (const seen of members)
+    assert.deepEqual(seen, members[0], "the same nodes at the same addresses, seen from each");
 
   // A reset makes the nodes agree anew; attached clients keep their subscriptions.
   const heard = new Record("notifications");

@@ -1,5 +1,6 @@
 "use strict";
-// What the SDK makes of refusals: a KuzzleError with the server's id, code and status, for the request that caused it.
+// What the SDK makes of refusals: a KuzzleError with the server's id, code and status, for the request that caused
+// it.
 
 const { Record, assert, connect, index, nodes, scenario } = require("./session.cjs");
 
@@ -16,10 +17,18 @@ const refused = [
   [realtime("subscribe", { body: { soundsLike: { name: "x" } } }), 400, "api.assert.koncorde_dsl_error"],
   [realtime("subscribe"), 400, "api.assert.body_required"],
   [realtime("publish"), 400, "api.assert.body_required"],
-  [{ controller: "realtime", action: "publish", collection: "c", body: {} }, 400, "api.assert.missing_argument"],
+  [
+    { controller: "realtime", action: "publish", collection: "c", body: {} },
+    400,
+    "api.assert.missing_argument",
+  ],
   [realtime("join", { body: { roomId: "no such room" } }), 404, "core.realtime.room_not_found"],
   [realtime("unsubscribe", { body: { roomId: "no such room" } }), 412, "core.realtime.not_subscribed"],
-  [{ controller: "server", action: "now", volatile: { sdkName: "js@6.2.0" } }, 400, "api.process.incompatible_sdk_version"],
+  [
+    { controller: "server", action: "now", volatile: { sdkName: "js@6.2.0" } },
+    400,
+    "api.process.incompatible_sdk_version",
+  ],
   [{ controller: "server", action: "now", jwt: "nonsense" }, 401, "security.token.invalid"],
 ];
 
@@ -39,14 +48,27 @@ scenario(async () => {
     assert.ok(Number.isInteger(error.code), what);
     assert.ok(error.message.length > 0 && Array.isArray(error.props), what);
   }
-  assert.equal(events.items.length, refused.length, "each was an answer to its own request, not a stray frame");
+  assert.equal(
+    events.items.length,
+    refused.length,
+    "each was an answer to its own request, not a stray frame",
+  );
 
-  // Broken frames go past the SDK's query, as a buggy program would send them. Each is answered, and the connection lives on.
+  // Broken frames go past the SDK's query, as a buggy program would send them. Each is answered, and the connection
+  // lives on.
   const answers = new Record("answers to broken frames");
   kuzzle.protocol.client.addEventListener("message", ({ data }) => answers.push(JSON.parse(data)));
-  const broken = ["{nope", "[]", '"text"', "null", '{"p":2}', '{"requestId":12,"controller":"server","action":"now"}'];
+  const broken = [
+    "{nope",
+    "[]",
+    '"text"',
+    "null",
+    '{"p":2}',
+    '{"requestId":12,"controller":"server","action":"now"}',
+  ];
   for (const frame of broken) kuzzle.protocol.client.send(frame);
   await answers.reach(broken.length);
-  for (const { status, error } of answers.items) assert.ok(status >= 400 && error.status === status && error.message);
+  for (const { status, error } of answers.items)
+    assert.ok(status >= 400 && error.status === status && error.message);
   assert.ok((await kuzzle.server.now()) > 0);
 });

@@ -1,5 +1,6 @@
 "use strict";
-// The first minute with the SDK: connect, the questions it asks by itself, and the server's own actions, on each node.
+// The first minute with the SDK: connect, the questions it asks by itself, and the server's own actions, on each
+// node.
 
 const { assert, connect, nodes, scenario } = require("./session.cjs");
 
@@ -22,7 +23,10 @@ scenario(async () => {
     assert.equal(user._id, "-1");
     assert.deepEqual(user.profileIds, ["anonymous"]);
 
-    const answer = await kuzzle.query({ controller: "server", action: "healthCheck" }, { volatile: { tab: 7 } });
+    const answer = await kuzzle.query(
+      { controller: "server", action: "healthCheck" },
+      { volatile: { tab: 7 } },
+    );
     assert.equal(answer.result.status, "green");
     assert.equal(answer.volatile.tab, 7, "volatile data comes back");
     assert.equal(answer.room, answer.requestId, "the SDK finds the answer by its room");

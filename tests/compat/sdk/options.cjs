@@ -14,7 +14,11 @@ scenario(async () => {
 
   // One room, five channels: the first subscribe counts, the others only add a channel.
   const rooms = [
-    await alice.realtime.subscribe(index, "chat", filter, none.push, { scope: "none", users: "all", volatile: { who: "alice" } }),
+    await alice.realtime.subscribe(index, "chat", filter, none.push, {
+      scope: "none",
+      users: "all",
+      volatile: { who: "alice" },
+    }),
     await alice.realtime.subscribe(index, "chat", filter, all.push),
     await alice.realtime.subscribe(index, "chat", filter, out.push, { scope: "out" }),
     await alice.realtime.subscribe(index, "chat", filter, onlyIn.push, { scope: "none", users: "in" }),
@@ -24,7 +28,9 @@ scenario(async () => {
   assert.equal(await alice.realtime.count(rooms[0]), 1);
 
   const heardByBob = new Record("bob");
-  const bobsRoom = await bob.realtime.subscribe(index, "chat", filter, heardByBob.push, { volatile: { who: "bob" } });
+  const bobsRoom = await bob.realtime.subscribe(index, "chat", filter, heardByBob.push, {
+    volatile: { who: "bob" },
+  });
   assert.equal(bobsRoom, rooms[0], "and on another node, too");
   await bob.realtime.publish(index, "chat", { text: "hello" });
   await bob.realtime.unsubscribe(bobsRoom);
@@ -33,13 +39,28 @@ scenario(async () => {
 
   const [came, left] = none.items;
   assert.equal(none.items.length, 2, "no document for scope none");
-  assert.deepEqual([came.type, came.user, came.action, came.volatile.who], ["user", "in", "subscribe", "bob"]);
-  assert.deepEqual([left.type, left.user, left.action, left.volatile.who], ["user", "out", "unsubscribe", "bob"]);
+  assert.deepEqual(
+    [came.type, came.user, came.action, came.volatile.who],
+    ["user", "in", "subscribe", "bob"],
+  );
+  assert.deepEqual(
+    [left.type, left.user, left.action, left.volatile.who],
+    ["user", "out", "unsubscribe", "bob"],
+  );
   assert.deepEqual([came.result.count, left.result.count], [2, 1], "counted over the whole cluster");
-  assert.deepEqual(onlyIn.items.map(({ user }) => user), ["in"]);
-  assert.deepEqual(onlyOut.items.map(({ user }) => user), ["out"]);
+  assert.deepEqual(
+    onlyIn.items.map(({ user }) => user),
+    ["in"],
+  );
+  assert.deepEqual(
+    onlyOut.items.map(({ user }) => user),
+    ["out"],
+  );
 
-  assert.deepEqual(all.items.map(({ result, type }) => [type, result._source.text]), [["document", "hello"]]);
+  assert.deepEqual(
+    all.items.map(({ result, type }) => [type, result._source.text]),
+    [["document", "hello"]],
+  );
   assert.deepEqual(out.items, [], "a publish enters the scope, it never leaves it");
   assert.equal(heardByBob.items[0].result._source.text, "hello");
   const channels = new Set([all, none, onlyIn, onlyOut].map(({ items }) => items[0].room));

@@ -1,5 +1,6 @@
 "use strict";
-// 25 of 50 publishes on the first node match a filter on the last: they arrive there in order, whole, and nothing else.
+// 25 of 50 publishes on the first node match a filter on the last: they arrive there in order, whole, and nothing
+// else.
 
 const { Record, assert, connect, index, nodes, scenario } = require("./session.cjs");
 
@@ -16,7 +17,11 @@ scenario(async () => {
 
   const before = Date.now();
   for (let number = 0; number < 50; number++) {
-    const trip = { number, city: number % 2 === 0 ? "Lyon" : "Montpellier", stops: [{ name: "Gare du Nord – é" }] };
+    const trip = {
+      number,
+      city: number % 2 === 0 ? "Lyon" : "Montpellier",
+      stops: [{ name: "Gare du Nord – é" }],
+    };
     const options = { _id: `trip-${number}`, volatile: { sentBy: "order" } };
     assert.equal(await publisher.realtime.publish(index, "trips", trip, options), true);
   }
@@ -40,7 +45,18 @@ scenario(async () => {
     assert.ok(notification.room.startsWith(`${roomId}-`), "the room is the channel");
     const { type, status, action, event, scope, controller, protocol, node, collection } = notification;
     assert.deepEqual(
-      { type, status, action, event, scope, controller, protocol, node, index: notification.index, collection },
+      {
+        type,
+        status,
+        action,
+        event,
+        scope,
+        controller,
+        protocol,
+        node,
+        index: notification.index,
+        collection,
+      },
       {
         type: "document",
         status: 200,

@@ -1,6 +1,6 @@
 "use strict";
-// Through a load balancer: the node that a subscriber is on dies, and the SDK comes back by itself, to another node behind
-// the same address, with its subscription. The only "node" this scenario is given is the balancer.
+// Through a load balancer: the node that a subscriber is on dies, and the SDK comes back by itself, to another node
+// behind the same address, with its subscription. The only "node" this scenario is given is the balancer.
 
 const { Record, assert, connect, index, nodes, scenario, tell, until } = require("./session.cjs");
 
@@ -25,8 +25,15 @@ scenario(async () => {
   await losses.reach(1);
   await returns.reach(1);
   assert.notEqual(await nodeOf(subscriber), home);
-  await until(() => publisher.realtime.count(roomId), (count) => count === 1, "the replayed subscription is in the count, alone");
+  await until(
+    () => publisher.realtime.count(roomId),
+    (count) => count === 1,
+    "the replayed subscription is in the count, alone",
+  );
   await publisher.realtime.publish(index, "alarms", { level: 2 });
   await heard.reach(2);
-  assert.deepEqual(heard.items.map(({ result }) => result._source.level), [1, 2]);
+  assert.deepEqual(
+    heard.items.map(({ result }) => result._source.level),
+    [1, 2],
+  );
 });

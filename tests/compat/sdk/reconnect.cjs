@@ -1,16 +1,18 @@
 "use strict";
-// The node of a subscriber stops and comes back: the SDK connects again by itself and replays the subscription, because the
-// node did not close with 1000. Meanwhile the publisher, on another node, notices nothing.
+// The node of a subscriber stops and comes back: the SDK connects again by itself and replays the subscription,
+// because the node did not close with 1000. Meanwhile the publisher, on another node, notices nothing.
 //
-// The test stops and starts the first node on the word of this scenario, and gives as SHOAL_CLOSE_CODES the codes that the
-// SDK may see: 1012 for a node that leaves, 1006 for one that is killed.
+// The test stops and starts the first node on the word of this scenario, and gives as SHOAL_CLOSE_CODES the codes
+// that the SDK may see: 1012 for a node that leaves, 1006 for one that is killed.
 
 const { Record, assert, connect, cue, index, nodes, scenario, tell, until } = require("./session.cjs");
 
 scenario(async () => {
   const subscriber = await connect(nodes[0], { reconnectionDelay: 50 });
   const publisher = await connect(nodes.at(-1));
-  const [heard, losses, returns, otherLosses] = ["heard", "lost", "reconnected", "publisher lost"].map((name) => new Record(name));
+  const [heard, losses, returns, otherLosses] = ["heard", "lost", "reconnected", "publisher lost"].map(
+    (name) => new Record(name),
+  );
   subscriber.on("networkError", losses.push);
   subscriber.on("reconnected", () => returns.push(true));
   publisher.on("networkError", otherLosses.push);
@@ -23,14 +25,25 @@ scenario(async () => {
   const [loss] = await losses.reach(1);
   const code = Number(/ws status=(\d+)/.exec(loss.message)[1]);
   assert.ok(JSON.parse(process.env.SHOAL_CLOSE_CODES).includes(code), `closed with ${code}`);
-  await until(() => publisher.realtime.count(roomId), (count) => count === 0, "the lost subscriber is out of the count");
+  await until(
+    () => publisher.realtime.count(roomId),
+    (count) => count === 0,
+    "the lost subscriber is out of the count",
+  );
 
   tell("lost", { code });
   await cue("node is back");
   await returns.reach(1);
-  await until(() => publisher.realtime.count(roomId), (count) => count === 1, "the replayed subscription is in the count");
+  await until(
+    () => publisher.realtime.count(roomId),
+    (count) => count === 1,
+    "the replayed subscription is in the count",
+  );
   await publisher.realtime.publish(index, "alarms", { level: 2 });
   await heard.reach(2);
-  assert.deepEqual(heard.items.map(({ result }) => result._source.level), [1, 2]);
+  assert.deepEqual(
+    heard.items.map(({ result }) => result._source.level),
+    [1, 2],
+  );
   assert.deepEqual(otherLosses.items, []);
 });

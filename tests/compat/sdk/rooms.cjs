@@ -16,7 +16,12 @@ scenario(async () => {
     );
 
   const heardByFirst = new Record("first");
-  const roomId = await first.realtime.subscribe(index, "rooms", { in: { colour: ["red", "green"] } }, heardByFirst.push);
+  const roomId = await first.realtime.subscribe(
+    index,
+    "rooms",
+    { in: { colour: ["red", "green"] } },
+    heardByFirst.push,
+  );
   await countEverywhere(roomId, 1);
 
   // join takes the room's id alone, on a node that never saw the filter. The SDK has no method for it.

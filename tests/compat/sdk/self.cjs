@@ -1,5 +1,6 @@
 "use strict";
-// subscribeToSelf: the SDK knows its own publishes by the volatile data of the request, which must come back untouched.
+// subscribeToSelf: the SDK knows its own publishes by the volatile data of the request, which must come back
+// untouched.
 
 const { Record, assert, connect, index, nodes, scenario } = require("./session.cjs");
 
@@ -14,6 +15,12 @@ scenario(async () => {
   await bob.realtime.publish(index, "notes", { from: "bob" });
 
   await everything.reach(2);
-  assert.deepEqual(everything.items.map(({ result }) => result._source.from), ["alice", "bob"]);
-  assert.deepEqual(others.items.map(({ result }) => result._source.from), ["bob"]);
+  assert.deepEqual(
+    everything.items.map(({ result }) => result._source.from),
+    ["alice", "bob"],
+  );
+  assert.deepEqual(
+    others.items.map(({ result }) => result._source.from),
+    ["bob"],
+  );
 });

@@ -1,7 +1,7 @@
 "use strict";
 // What every scenario shares: clients of the official SDK on given nodes, a record of what reaches them, ways to wait
-// for a fact, and a conversation with the test that started the scenario. Nothing here touches the SDK's insides except to look:
-// where a scenario needs a look, it says so.
+// for a fact, and a conversation with the test that started the scenario. Nothing here touches the SDK's insides
+// except to look: where a scenario needs a look, it says so.
 //
 // The test gives the nodes as JSON in SHOAL_NODES: [{"host": "127.0.0.1", "port": 7512}, …]. A scenario that ends
 // without an error has passed: exit code 0.
@@ -17,7 +17,10 @@ const opened = [];
 
 /** A connected client of one node over WebSocket. */
 async function connect(node, protocolOptions = {}, options = {}) {
-  const kuzzle = new Kuzzle(new WebSocketProtocol(node.host, { port: node.port, ...protocolOptions }), options);
+  const kuzzle = new Kuzzle(
+    new WebSocketProtocol(node.host, { port: node.port, ...protocolOptions }),
+    options,
+  );
   opened.push(kuzzle);
   await kuzzle.connect();
   return kuzzle;
