@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from server.adapters.http import HttpClient
 from server.adapters.outbox import Outbox
 from server.adapters.turn import Turn
-from server.adapters.websocket import WebSocketClient
+from server.adapters.websocket import Upgrade, WebSocketClient
 from server.adapters.wire import Wire, address_text, prepare
 from server.app import App
 from server.core.errors import ApiError
@@ -258,13 +258,17 @@ class _Door:
             self._someone_left.set()
 
     async def _serve(self, wire: Wire) -> None:
-        http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
-        with self._present(http):
-            upgrade = await http.run()
+        upgrade = await self._serve_http(wire)
         if upgrade is not None:
             websocket = WebSocketClient(wire, self._app, self._turn, self._limits, self._log)
             with self._present(websocket):
                 await websocket.run(upgrade)
+
+    async def _serve_http(self, wire: Wire) -> Upgrade | None:
+        # A function of its own: a WebSocket client does not keep h11's buffers for all of its life.
+        http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
+        with self._present(http):
+            return await http.run()
 
     async def _turn_away(self, wire: Wire) -> None:
         http = HttpClient(wire, self._app, self._turn, self._limits, self._log)

@@ -226,6 +226,8 @@ async def test_an_action_sets_headers_but_not_those_that_frame_the_answer() -> N
     async with open_front() as front, raw_client(front) as client:
         answer = await client.ask(get("/probe/headers"))
         assert answer.headers["x-probe"] == "yes"
+        assert answer.headers["content-type"] == "text/x-probe"
+        assert answer.headers["access-control-allow-credentials"] == "false"
         assert "connection" not in answer.headers
         assert answer.json["status"] == 200  # so the Content-Length was the right one
         assert await still_serves(client)

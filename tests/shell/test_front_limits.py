@@ -263,7 +263,7 @@ async def test_a_machine_without_files_to_give_is_outlived() -> None:
         waiting = socket.socket()
         waiting.setblocking(False)
         stack.callback(waiting.close)
-        taken = []
+        taken: list[socket.socket] = []
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         # As few as the machine allows: there is little to fill up then.
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, waiting.fileno() + 20), hard))

@@ -101,6 +101,8 @@ class ProbeController:
         request.set_header("X-Probe", "yes")
         request.set_header("Content-Length", "3")
         request.set_header("Connection", "upgrade")
+        request.set_header("content-type", "text/x-probe")
+        request.set_header("Access-Control-Allow-Credentials", "false")
         return {}
 
 
