@@ -7,6 +7,7 @@ stop, 1 when the node cannot run here (its port is taken, a plugin fails), 2 whe
 import os
 import resource
 import signal
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,13 @@ def serve(file: Path | None, stop_with_stdin: bool, **flags: Any) -> None:
     _allow_open_files(config.limits.connections + SPARE_FILES)
     try:
         trio.run(_serve, config, stop_with_stdin)
-    except (ListenError, PluginError) as error:
+    except ListenError as error:
         fail(str(error), FAILED)
+    except PluginError as error:
+        if error.__cause__ is not None and config.log.level == "debug":
+            traceback.print_exception(error.__cause__)
+        hint = " (SHOAL_LOG_LEVEL=debug shows where.)" if error.__cause__ else ""
+        fail(f"{error}{hint}", FAILED)
 
 
 async def _serve(config: LoadedConfig, stop_with_stdin: bool) -> None:

@@ -88,6 +88,8 @@ class Client:
         except trio_websocket.ConnectionClosed as closed:
             self.closed = closed.reason
             self._wake()
+            # As real clients do when the server has ended its side. The library leaves that to the end of its context.
+            await trio.aclose_forcefully(self.connection._stream)
 
     def _take(self) -> dict[str, Any] | None:
         if self._taken == len(self.received):
