@@ -20,6 +20,7 @@ help: ## Explain the targets
 
 .PHONY: setup
 setup: $(READY) ## Install everything into .venv, exactly as locked (at once when that is done)
+	@:
 
 # The versions and hashes of the lock are taken as they are; only then the project itself, with nothing resolved.
 $(READY): requirements-dev.lock pyproject.toml

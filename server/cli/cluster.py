@@ -7,7 +7,9 @@ The others end with 0 when they were answered, else with 1; all say the reason o
 import json
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console, Group
@@ -85,13 +87,18 @@ def reset(url: str) -> None:
 def watch(url: str) -> None:
     """Show the nodes of the cluster until Ctrl-C."""
     console = _console()
-    try:
-        with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-            while True:
-                live.update(_look(url, is_wide=_is_wide(console)), refresh=True)
-                time.sleep(WATCH_INTERVAL_S)
-    except KeyboardInterrupt:
-        return
+    with suppress(KeyboardInterrupt):
+        if console.is_terminal:
+            with Live(console=console, screen=True, auto_refresh=False) as live:
+                _look_again_and_again(url, console, partial(live.update, refresh=True))
+        else:
+            _look_again_and_again(url, console, console.print)
+
+
+def _look_again_and_again(url: str, console: Console, show: Callable[[Group | Text], None]) -> NoReturn:
+    while True:
+        show(_look(url, is_wide=_is_wide(console)))
+        time.sleep(WATCH_INTERVAL_S)
 
 
 def _console() -> Console:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from server.cli.children import PYTHON_M, open_child
 from server.cli.client import NoAnswer, ask
 from server.cli.commands import COMMANDS, shoal
 from server.cli.reference import bundled_tables, reference
 from server.cli.status_table import age, status_table
 from server.cli.up_screen import NodeView, Screen, node_table
+from support.waiting import eventually
 
 NOT_READY = {
     "status": 503,
@@ -200,6 +203,21 @@ def test_a_url_that_is_none_is_a_misuse(url: str) -> None:
     shown = run("status", "--url", url)
     assert shown.exit_code == 2
     assert "is not an HTTP URL such as http://127.0.0.1:7512" in shown.stderr
+
+
+async def test_watch_shows_the_cluster_again_and_again_until_ctrl_c() -> None:
+    with answering(success(STATUS)) as (url, asked):
+        async with open_child("watch", [*PYTHON_M, "server", "watch", "--url", url]) as child:
+            await eventually(lambda: len(asked) >= 2, "it asked twice")
+            await child.line(f"as {url} sees it at")
+            child.process.send_signal(signal.SIGINT)
+            assert (await child.wait()).exit_code == 0
+
+
+async def test_watch_goes_on_when_the_node_does_not_answer(unused_url: str) -> None:
+    async with open_child("watch", [*PYTHON_M, "server", "watch", "--url", unused_url]) as child:
+        await child.line("No node answers at")
+        assert child.exit_code is None
 
 
 # -- Asking --------------------------------------------------------------------------------------------------------
