@@ -16,6 +16,9 @@ from server.adapters.outbox import Outbox
 _DISCARD_BYTES = 65_536
 """One read of what nobody will look at."""
 
+_MOST_MS = 2**31 - 1
+"""What an option of a socket can hold; a limit may be set to infinity."""
+
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for closing with a reset: the kernel then forgets what it could not deliver."""
 
@@ -28,7 +31,7 @@ def prepare(sock: socket.socket, unheard_s: float) -> None:
         # Linux: notices a client whose machine vanished after this time, and not after a quarter of an hour.
         option = getattr(socket, "TCP_USER_TIMEOUT", None)
         if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, int(unheard_s * 1000))
+            sock.setsockopt(socket.IPPROTO_TCP, option, int(min(unheard_s * 1000, _MOST_MS)))
 
 
 def address_text(address: Any) -> str:

@@ -4,6 +4,7 @@ Time limits here are tiny and real; no test waits longer than the limit that it 
 """
 
 import errno
+import math
 import resource
 import socket
 from contextlib import AsyncExitStack
@@ -139,6 +140,14 @@ async def test_a_websocket_without_traffic_is_closed_and_one_with_heartbeats_is_
         while (frame := await lively.frame())[0] == PONG:
             pass
         assert frame[0] == TEXT
+
+
+async def test_limits_may_be_infinite() -> None:
+    endless = dict.fromkeys(("header_s", "body_s", "keep_alive_s", "idle_s", "stall_s", "stop_s"), math.inf)
+    async with open_front(**endless) as front:
+        assert await others_are_served(front)
+        front.stopping.set()
+        await front.stopped.wait()
 
 
 async def test_being_written_to_is_traffic_too() -> None:
