@@ -214,7 +214,20 @@ class _Place:
     """The rooms of one collection. Those without a filter are apart: they need no evaluation."""
 
     unfiltered: dict[str, Room] = attrs.field(factory=dict)
-    filtered: dict[str, Room] = attrs.field(factory=dict)
+    filtered: dict[str, tuple[Callable[[Document], bool], Room]] = attrs.field(factory=dict)
+    """With the test of the filter at hand."""
+
+    def add(self, room: Room) -> None:
+        if room.key.filter is None:
+            self.unfiltered[room.id] = room
+        else:
+            self.filtered[room.id] = (room.key.filter.accepts, room)
+
+    def remove(self, room: Room) -> None:
+        if room.key.filter is None:
+            del self.unfiltered[room.id]
+        else:
+            del self.filtered[room.id]
 
 
 class NotSubscribed(LookupError):
@@ -251,11 +264,7 @@ class Rooms:
         matching = list(place.unfiltered.values())
         if place.filtered:
             document = Document(content, document_id)
-            matching += [
-                room
-                for room in place.filtered.values()
-                if (filter_ := room.key.filter) is not None and filter_.matches(document)
-            ]
+            matching += [room for accepts, room in place.filtered.values() if accepts(document)]
         return matching
 
     # -- Connections of this node --------------------------------------------------------------------------------
@@ -375,8 +384,7 @@ class Rooms:
         room = self._by_id.get(key.id)
         if room is None:
             room = self._by_id[key.id] = Room(key)
-            place = self._places.setdefault((key.index, key.collection), _Place())
-            (place.unfiltered if key.filter is None else place.filtered)[key.id] = room
+            self._places.setdefault((key.index, key.collection), _Place()).add(room)
         return room
 
     def _close_unused(self, room: Room) -> None:
@@ -385,6 +393,6 @@ class Rooms:
         key = room.key
         del self._by_id[key.id]
         place = self._places[key.index, key.collection]
-        del (place.unfiltered if key.filter is None else place.filtered)[key.id]
+        place.remove(room)
         if not place.unfiltered and not place.filtered:
             del self._places[key.index, key.collection]
