@@ -298,6 +298,8 @@ class _Cluster:
                 if view.url and view.state != "ended":
                     nursery.start_soon(_ask, view)
         self._screen.show(self._views)
+        if self._screen.is_gone:
+            raise ClusterFailed("Nobody reads what is said here any more.")
 
     def _obituary(self, view: NodeView) -> str:
         return f"{view.name} (port {view.port}) {view.reason}. {self._last_lines(view)}"

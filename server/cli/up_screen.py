@@ -1,6 +1,7 @@
 """What `shoal up` shows: on a terminal a live table under what was said, elsewhere a plain line per change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 import attrs
@@ -38,11 +39,22 @@ class NodeView:
         return self.id or f"node {self.number}"
 
 
+class _Console(Console):
+    """Leaves it to the screen what to do when nobody reads any more; rich would end the program on the spot."""
+
+    def on_broken_pipe(self) -> None:
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise BrokenPipeError
+
+
 class Screen:
     """Where `shoal up` speaks. A context manager: on a terminal the table is there as long as the context lasts."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+        self.console = console or _Console(highlight=False)
+        self.is_gone = False
+        """Whether the terminal was closed, or the program that read what is said here ended. Nothing is raised then."""
         self._live: Live | None = None
         self._shown: dict[int, tuple[str, str]] = {}
 
@@ -56,13 +68,15 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
-            self._live.stop()
+            with self._noting_loss():
+                self._live.stop()
             self._live = None
 
     def say(self, *lines: str | Text) -> None:
         """Print lines that stay. They are not wrapped: what is to be copied stays in one piece."""
-        for line in lines:
-            self.console.print(line, soft_wrap=True, markup=False)
+        with self._noting_loss():
+            for line in lines:
+                self.console.print(line, soft_wrap=True, markup=False)
 
     def head(self, line: str) -> None:
         """Print a line that stays, and stands out."""
@@ -79,13 +93,21 @@ class Screen:
     def show(self, nodes: Sequence[NodeView]) -> None:
         """Show the nodes as they are now."""
         if self._live:
-            self._live.update(node_table(nodes), refresh=True)
+            with self._noting_loss():
+                self._live.update(node_table(nodes), refresh=True)
             return
         for node in nodes:
             now = (node.state, _sees(node) if node.state == "ready" else node.reason)
             if node.state != "starting" and self._shown.get(node.number) != now:
                 self._shown[node.number] = now
                 self.say(_line(node))
+
+    @contextmanager
+    def _noting_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self.is_gone = True
 
 
 def node_table(nodes: Sequence[NodeView]) -> Table:

@@ -206,6 +206,16 @@ async def test_ctrl_c_twice_ends_all_at_once(tmp: Path) -> None:
             assert await terminal.ended() == 0
 
 
+async def test_when_nobody_reads_it_any_more_it_ends(tmp: Path) -> None:
+    command = f"{sys.executable} -m server up --port {free_ports(3)} | head -1"
+    with nothing_left_behind(tmp):
+        done = await trio.run_process(
+            ["sh", "-c", command], env=environment(tmp), capture_stdout=True, capture_stderr=True
+        )
+    assert done.stdout.startswith(b"Shoal: 3 nodes on this machine")
+    assert done.stderr == b"shoal: Nobody reads what is said here any more.\n"
+
+
 async def test_a_taken_port_is_told_before_anything_is_started(tmp: Path) -> None:
     port = free_ports(3)
     with nothing_left_behind(tmp), socket.socket() as other:
