@@ -19,7 +19,7 @@ from server.core.actions import Action, ActionTable
 from server.core.errors import ApiError
 from server.core.requests import MessageError, Request, decode_message
 from server.core.responses import Response
-from server.core.routes import VERBS, HttpCall, request_id_of
+from server.core.routes import HEALTH_PATH, READY_PATH, VERBS, HttpCall, request_id_of
 from server.core.session import ANONYMOUS, INTERNAL, Session
 from server.dispatch import ActionListeners, Dispatch
 from server.events import (
@@ -130,8 +130,8 @@ class App:
             return self._plain(call, result={})
         if call.method not in VERBS:
             return self._plain(call, error=ApiError("network.http.unsupported_verb", call.method))
-        if call.method in ("GET", "HEAD") and call.path in ("/_healthcheck", "/_ready"):
-            reason = self.why_not_ready() if call.path == "/_ready" else None
+        if call.method in ("GET", "HEAD") and call.path in (HEALTH_PATH, READY_PATH):
+            reason = self.why_not_ready() if call.path == READY_PATH else None
             return self._plain(
                 call, error=None if reason is None else ApiError("cluster.node.not_ready", reason)
             )

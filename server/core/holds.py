@@ -1,14 +1,15 @@
 """What waits for the reply to a subscribe: notifications of the new room must not overtake it.
 
 The SDK starts to listen on a channel when it reads the reply; what came before would be lost on it.
-The bound is `limits.held_notifications`. Over it the client is closed with a reason, and comes back: nothing is
-lost in silence, and nothing waits without end.
+The bound is `limits.held_notifications`. Over it the client is closed with a reason, connects and subscribes anew:
+nothing is lost in silence, and nothing waits without end.
 """
 
 from typing import Final
 
 import attrs
 
+from server.core.frames import CloseCode
 from server.core.session import Session
 
 NO_ROOM: Final = "no_room"
@@ -19,9 +20,6 @@ HELD_TOO_MANY: Final = "held_too_many"
 """More came for a new subscriber, before the reply to its subscribe, than may be held."""
 LEFT_BEFORE_REPLY: Final = "left_before_reply"
 """It was held for a subscriber that left before the reply to its subscribe."""
-
-INTERNAL_ERROR: Final = 1011
-"""The close code: it makes the SDK connect and subscribe anew."""
 
 
 @attrs.define(eq=False)
@@ -65,7 +63,9 @@ class Hold:
         if len(self._frames) > self.limit:
             self._is_over = True
             self.discard(HELD_TOO_MANY)
-            self.session.close(INTERNAL_ERROR, "too many notifications before the reply to a subscribe")
+            self.session.close(
+                CloseCode.INTERNAL_ERROR, "too many notifications before the reply to a subscribe"
+            )
 
     def release(self) -> None:
         """Send what was kept, in order."""

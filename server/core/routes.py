@@ -28,6 +28,15 @@ VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 QUERY_PATH: Final = "/_query"
 """Takes any API request as a JSON body."""
 
+HEALTH_PATH: Final = "/_healthcheck"
+"""Answers as long as the process does."""
+
+READY_PATH: Final = "/_ready"
+"""Says whether the node should get clients."""
+
+_OWN_VERBS: Final = {QUERY_PATH: "POST", HEALTH_PATH: "GET", READY_PATH: "GET"}
+"""What leads to no action, or to any."""
+
 MAX_QUERY_FIELDS: Final = 200
 """Arguments in one query string: several times what any action takes."""
 
@@ -138,7 +147,7 @@ class RouteTable:
 
     def _find(self, call: HttpCall, request_id: str) -> tuple[Route, dict[str, str]]:
         segments = [unquote(segment, errors="replace") for segment in _segments(call.path)]
-        allowed: set[str] = set()
+        allowed = {_OWN_VERBS[call.path]} if call.path in _OWN_VERBS else set[str]()
         verb = "GET" if call.method == "HEAD" else call.method
         for step, values in _steps(self._root, segments, 0, ()):
             route = step.routes.get(verb)

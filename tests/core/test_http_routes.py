@@ -131,6 +131,18 @@ def test_a_known_url_with_a_wrong_verb_says_which_are_right() -> None:
     assert refusal("POST", "/_now").allow == "GET, HEAD, OPTIONS"
 
 
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/_query", "OPTIONS, POST"),
+        ("/_ready", "GET, HEAD, OPTIONS"),
+        ("/_healthcheck", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_paths_without_an_action_of_their_own_are_known_too(path: str, allow: str) -> None:
+    assert refusal("PUT", path).allow == allow
+
+
 def test_all_routes_of_a_path_count_for_what_is_allowed() -> None:
     # /i/c/_search is a search, and also a document with a strange id.
     assert refusal("DELETE", "/i/c/_search").allow == "GET, HEAD, OPTIONS"

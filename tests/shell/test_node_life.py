@@ -216,10 +216,12 @@ class Terminal(io.StringIO):
 def logged(config: LogConfig, stream: io.StringIO) -> str:
     log = open_log(config, stream)
     log.debug("small")
+    password = "hunter2"
     try:
         raise RuntimeError("oops")
     except RuntimeError:
         log.exception("big", client="x")
+    assert password not in stream.getvalue()
     return stream.getvalue()
 
 
