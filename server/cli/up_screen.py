@@ -97,7 +97,7 @@ class Screen:
                 self._live.update(node_table(nodes), refresh=True)
             return
         for node in nodes:
-            now = (node.state, _sees(node) if node.state == "ready" else node.reason)
+            now = (node.state, _news(node))
             if node.state != "starting" and self._shown.get(node.number) != now:
                 self._shown[node.number] = now
                 self.say(_line(node))
@@ -142,6 +142,17 @@ def _line(node: NodeView) -> str:
             return f"{node.name} is ready and sees {_sees(node)}"
         case state:
             return f"{node.name}: {state}" + (f" ({node.reason})" if node.reason else "")
+
+
+def _news(node: NodeView) -> str:
+    """Return what of a node in its state is worth a new line when it changes."""
+    match node.state:
+        case "ready":
+            return _sees(node)
+        case "joining":  # its reason may change at each look
+            return ""
+        case _:
+            return node.reason
 
 
 def _sees(node: NodeView) -> str:
