@@ -23,6 +23,10 @@ ROUTE_PREFIX: Final = "/_plugin"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
+class PluginCrash(PluginError):
+    """A plugin failed and did not say why in its own words; the cause is what it raised."""
+
+
 @attrs.frozen
 class LoadedPlugin:
     """A plugin that is registered, and about to run."""
@@ -80,7 +84,7 @@ def load_plugins(
         except PluginError:
             raise
         except Exception as error:
-            raise PluginError(
+            raise PluginCrash(
                 f'the plugin "{name}" could not be made: {type(error).__name__}: {error}. Correct it, or its '
                 f"table [{name}], or take it out of server.plugins"
             ) from error
@@ -120,7 +124,7 @@ def _failure(name: str, error: Exception) -> PluginError:
         if isinstance(cause, PluginError):
             return cause
     said = "; ".join(f"{type(cause).__name__}: {cause}" for cause in causes)
-    return PluginError(f'the plugin "{name}" failed: {said}')
+    return PluginCrash(f'the plugin "{name}" failed: {said}')
 
 
 def _leaves(error: Exception) -> list[Exception]:

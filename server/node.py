@@ -32,7 +32,7 @@ from server.core.identity import NodeInfo
 from server.core.names import ENTROPY_BYTES, readable_id
 from server.dispatch import Dispatch
 from server.events import KuzzleStart, Shutdown
-from server.loading import LoadedPlugin, load_plugins, start_plugins
+from server.loading import LoadedPlugin, PluginCrash, load_plugins, start_plugins
 from server.logs import open_log
 from server.plugin import Context, Core, Plugin, PluginError
 from server.realtime import Realtime
@@ -46,20 +46,12 @@ async def run_node(
     `started` is told who the node is, when it serves; one line on standard output says so too. Raises ListenError when
     it cannot listen where it was told to, and PluginError when a plugin fails.
     """
-    node = assemble(config, open_log(config.log, sys.stderr))
-    stopping = trio.Event()
+    log = open_log(config.log, sys.stderr)
     try:
-        async with trio.open_nursery() as nursery:
-            info = await nursery.start(_live, node, stopping)
-            task_status.started(info)
-            try:
-                await trio.sleep_forever()
-            finally:
-                stopping.set()
-    except BaseExceptionGroup as group:
-        sole = _sole(group)
-        if isinstance(sole, ListenError | PluginError):
-            raise sole from None
+        await _run(assemble(config, log), task_status)
+    except PluginCrash as error:
+        # The message is for whoever runs the node, this for whoever wrote the plugin.
+        log.error("plugin failed", exc_info=error.__cause__)
         raise
 
 
@@ -84,6 +76,23 @@ class Node:
     dispatch: Dispatch
     app: App
     plugins: list[LoadedPlugin]
+
+
+async def _run(node: Node, task_status: trio.TaskStatus[NodeInfo]) -> None:
+    stopping = trio.Event()
+    try:
+        async with trio.open_nursery() as nursery:
+            info = await nursery.start(_live, node, stopping)
+            task_status.started(info)
+            try:
+                await trio.sleep_forever()
+            finally:
+                stopping.set()
+    except BaseExceptionGroup as group:
+        sole = _sole(group)
+        if isinstance(sole, ListenError | PluginError):
+            raise sole from sole.__cause__
+        raise
 
 
 def assemble(config: LoadedConfig, log: Any) -> Node:

@@ -190,12 +190,32 @@ class FaultyLater(Plugin):
 
 
 @pytest.mark.parametrize("cls", [Faulty, FaultyLater])
-async def test_a_plugin_that_fails_ends_the_node_with_its_reason(cls: type[Plugin]) -> None:
+async def test_a_plugin_that_fails_ends_the_node_with_its_reason(
+    cls: type[Plugin], capsys: pytest.CaptureFixture[str]
+) -> None:
     with (
         trio.fail_after(TIMEOUT_S),
         pytest.raises(PluginError, match='"faulty" failed: OSError: no such device'),
     ):
         await run_node(configured(cls))
+    # Who runs the node needs the reason; who wrote the plugin needs the place.
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "plugin failed" in text]
+    assert json.loads(line)["exception"][0]["frames"]
+
+
+class Explains(Plugin):
+    name = "faulty"
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        raise PluginError("no such device: plug it in") from OSError("no such device")
+
+
+async def test_a_plugin_that_explains_its_failure_has_the_only_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with trio.fail_after(TIMEOUT_S), pytest.raises(PluginError, match=r"^no such device: plug it in$"):
+        await run_node(configured(Explains))
+    assert "plugin failed" not in capsys.readouterr().err
 
 
 async def test_an_address_that_is_taken_ends_the_node_with_its_reason() -> None:
