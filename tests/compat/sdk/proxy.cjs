@@ -25,6 +25,9 @@ scenario(async () => {
   await losses.reach(1);
   await returns.reach(1);
   assert.notEqual(await nodeOf(subscriber), home);
+  // Until the dead node is out, its subscriber is in the count as well, and says nothing about the new one.
+  const status = () => publisher.query({ controller: "cluster/cluster", action: "status" });
+  await until(status, ({ result }) => result.count === 2, "the dead node is out of the cluster");
   await until(
     () => publisher.realtime.count(roomId),
     (count) => count === 1,
