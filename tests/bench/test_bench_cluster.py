@@ -1,7 +1,7 @@
 """What a cluster of three real nodes takes for what people wait for: to start, to subscribe, to be told.
 
 Run by `make bench`, on a machine that does nothing else. The numbers are those of the whole way, with a client in
-Python at both ends, and are printed. The bounds are promises, and leave room for a slower machine than they were made on.
+Python at both ends, and are printed. The bounds are promises, with room for slower machines than they were made on.
 """
 
 import statistics
