@@ -32,6 +32,9 @@ from server.settings import without_password
 HOST = "127.0.0.1"
 """The cluster has no password and no encryption: it is for this machine only."""
 
+ANY_ADDRESS = f"tcp://{HOST}:0"
+"""For the mesh: any free port, which the nodes tell each other."""
+
 LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>http://\S+)$"
 """What a node prints once it serves."""
 
@@ -203,11 +206,13 @@ class _Cluster:
         self._screen.say("")
 
     async def _run_node(self, view: NodeView, redis: str) -> None:
-        mesh = ["--pub", f"tcp://{HOST}:0", "--router", f"tcp://{HOST}:0"]
-        command = [*self._options.serve, "--host", HOST, "--port", str(view.port), "--redis", redis, *mesh]
+        flags = {"host": HOST, "port": view.port, "redis": redis, "pub": ANY_ADDRESS, "router": ANY_ADDRESS}
+        # One name for all would be a cluster of one: whatever is configured, each node is given its own.
+        words = [word for name, value in {**flags, "name": ""}.items() for word in (f"--{name}", str(value))]
+        command = [*self._options.serve, *words, "--stop-with-stdin"]
         # What a node said last is shown to people when it dies.
         environment = {"SHOAL_LOG_FORMAT": "console"} | os.environ
-        async with open_child(view.name, [*command, "--stop-with-stdin"], env=environment) as child:
+        async with open_child(view.name, command, env=environment) as child:
             self._children[view.number] = child
             view.pid = child.pid
             with suppress(ChildEnded):

@@ -114,6 +114,17 @@ async def test_it_comes_up_proves_itself_and_says_what_to_try(tmp: Path) -> None
     assert ended.tail[-1] == "Everything that was started has ended."
 
 
+async def test_settings_that_are_for_one_node_only_do_not_spoil_the_cluster(tmp: Path) -> None:
+    options = ["--nodes", "2", "--port", str(free_ports(2))]
+    env = environment(tmp) | {
+        "SHOAL_SERVER_NAME": "the-only-one",
+        "SHOAL_CLUSTER_BINDINGS_PUB": "tcp://127.0.0.1:1",
+    }
+    async with open_child("up", [*SHOAL, "up", *options], env=env) as child:
+        with trio.fail_after(UP_TIMEOUT_S):
+            await child.line("2 nodes ready")
+
+
 async def test_what_it_says_to_try_works(tmp: Path) -> None:
     async with shoal_up(tmp, "--port", str(free_ports(3))) as child:
         await is_up(child)
