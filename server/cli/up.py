@@ -202,7 +202,7 @@ class _Cluster:
 
     def _headline(self, redis: str) -> None:
         number = len(self._views)
-        self._screen.head(f"Shoal: {_nodes(number)} on this machine, which find each other through {redis}.")
+        self._screen.head(f"Shoal: {_nodes(number)} on this machine, and {redis}.")
         self._screen.say("")
 
     async def _run_node(self, view: NodeView, redis: str) -> None:
@@ -247,11 +247,9 @@ class _Cluster:
             raise ClusterFailed(
                 f"The nodes are ready, but what is published does not arrive: {error}."
             ) from error
-        self._screen.good(
-            f"{proof.publishes} changes published on {last.id} reached a client of {first.id}, all in order,"
-        )
+        self._screen.good(f"{proof.publishes} changes published on {last.id} all arrived, in order, at")
         self._screen.say(
-            f"  {proof.median_ms:.1f} ms after they were sent (median; the slowest {proof.slowest_ms:.1f} ms).",
+            f"  a client of {first.id}: median {proof.median_ms:.1f} ms, slowest {proof.slowest_ms:.1f} ms.",
             "",
         )
 
@@ -264,7 +262,7 @@ class _Cluster:
         say.head("Try it, in other terminals")
         say.say("")
         say.hint(
-            "subscribe on one node: paste this into a browser's console, or into `node` (22 or newer)",
+            "subscribe on one node: in a browser's console, or in `node` (22 or newer)",
             f"ws = new WebSocket('ws{first.url.removeprefix('http')}'); ws.onmessage = m => console.log(m.data); "
             f"ws.onopen = () => ws.send('{subscribe}')",
         )
