@@ -41,7 +41,7 @@ from server.realtime import Realtime
 async def run_node(
     config: LoadedConfig, *, task_status: trio.TaskStatus[NodeInfo] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Be one node until cancelled, then stop in order, which takes `limits.stop_s` and what the plugins need.
+    """Be one node until cancelled, then stop in order, which takes what the plugins need and up to `limits.stop_s`.
 
     `started` is told who the node is, when it serves; one line on standard output says so too. Raises ListenError when
     it cannot listen where it was told to, and PluginError when a plugin fails.
@@ -164,10 +164,21 @@ async def _live(node: Node, stopping: trio.Event, *, task_status: trio.TaskStatu
                     await stopping.wait()
                     node.app.stop()
                     node.dispatch.emit(Shutdown())
+                    listening.start_soon(_wait_no_longer, node, leaving)
                     plugins.cancel_scope.cancel()
                 leaving.set()
             background.cancel_scope.cancel()
     node.log.info("stopped", node=node.info.id)
+
+
+async def _wait_no_longer(node: Node, leaving: trio.Event) -> None:
+    """See to it that clients are let go also when a plugin does not come to an end."""
+    patience_s = node.config.limits.stop_s
+    with trio.move_on_after(patience_s):
+        await leaving.wait()
+    if not leaving.is_set():
+        node.log.warning("plugins slow to leave", stop_s=patience_s)
+        leaving.set()
 
 
 def _start_serving(node: Node) -> None:

@@ -90,8 +90,8 @@ class Limits:
     )
     stop_s: float = _seconds(
         10.0,
-        "For all clients to be closed when the node stops. Well below the 30 s that Kubernetes gives a "
-        "process before it kills it.",
+        "For all plugins to leave when the node stops, and again for all clients to be closed. Together below "
+        "the 30 s that Kubernetes gives a process before it kills it.",
     )
     stop_closes_per_s: int = _bound(
         1_000,

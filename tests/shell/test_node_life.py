@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
 from server.adapters.listener import ListenError
 from server.config import LoadedConfig, LogConfig, ServerConfig
 from server.core.identity import NodeInfo
+from server.core.limits import Limits
 from server.logs import open_log
 from server.node import run_node
 from server.plugin import NoConfig, Plugin, PluginError, Request, action
@@ -171,6 +173,21 @@ async def test_a_node_stops_in_order() -> None:
     # What was under way is answered before the clients are sent away.
     assert [(status, answer["result"]) for status, answer in answers] == [(200, "done")]
     assert scene.events[1:] == ["started", "asked", "leaving"]
+
+
+async def test_a_plugin_that_does_not_leave_keeps_no_client() -> None:
+    scene = Scene()
+    scene.may_start.set()
+    config = attrs.evolve(configured(actor_in(scene)), limits=Limits(stop_s=0.05))
+    async with serving(config) as (info, scope):
+        stream = await trio.open_tcp_stream("127.0.0.1", int(info.url().rpartition(":")[2]))
+        scope.cancel()
+        with trio.CancelScope(shield=True):
+            # An idle client: the node ends the connection, although the plugin is still there.
+            assert await stream.receive_some() == b""
+            assert scene.events[-1] == "leaving"
+            scene.may_leave.set()
+            await stream.aclose()
 
 
 class Faulty(Plugin):
