@@ -58,9 +58,9 @@ def exit_reason(exit_code: int) -> str:
 
 @asynccontextmanager
 async def open_child(
-    name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None
+    name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, grace_s: float = STOP_GRACE_S
 ) -> AsyncIterator["Child"]:
-    """Run `command` for as long as the context lasts; on leaving it is stopped, within `STOP_GRACE_S`.
+    """Run `command` for as long as the context lasts; on leaving it is stopped, and killed after `grace_s`.
 
     `env` replaces the environment. Raises OSError when the program cannot be started. Cancellation stops the child.
     """
@@ -79,7 +79,7 @@ async def open_child(
             yield child
         finally:
             with trio.CancelScope(shield=True):
-                await child.stop()
+                await child.stop(grace_s)
 
 
 def guarded(command: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from server.cli.children import Child, open_child
+from server.cli.children import STOP_GRACE_S, Child, open_child
 from server.cli.up import ClusterFailed, Options, free_ports_from, run_up
 from server.cli.up_screen import Screen
 from support.http import http
@@ -23,6 +23,9 @@ from support.waiting import eventually
 
 UP_TIMEOUT_S = 60.0
 """For three nodes to be ready on a machine that runs other tests as well."""
+
+UP_GRACE_S = 2 * STOP_GRACE_S
+"""To stop: it gives that time to a node first, and must itself live longer to clean up."""
 
 SHOAL = [sys.executable, "-m", "server"]
 
@@ -73,7 +76,8 @@ def nothing_left_behind(directory: Path) -> Iterator[None]:
 @asynccontextmanager
 async def shoal_up(directory: Path, *options: str) -> AsyncIterator[Child]:
     """Run `shoal up` without a terminal."""
-    async with open_child("up", [*SHOAL, "up", *options], env=environment(directory)) as child:
+    command = [*SHOAL, "up", *options]
+    async with open_child("up", command, env=environment(directory), grace_s=UP_GRACE_S) as child:
         yield child
 
 
@@ -118,7 +122,7 @@ async def test_settings_that_are_for_one_node_only_do_not_spoil_the_cluster(tmp:
         "SHOAL_SERVER_NAME": "the-only-one",
         "SHOAL_CLUSTER_BINDINGS_PUB": "tcp://127.0.0.1:1",
     }
-    async with open_child("up", [*SHOAL, "up", *options], env=env) as child:
+    async with open_child("up", [*SHOAL, "up", *options], env=env, grace_s=UP_GRACE_S) as child:
         with trio.fail_after(UP_TIMEOUT_S):
             await child.line("2 nodes ready")
 
