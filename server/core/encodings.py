@@ -17,7 +17,7 @@ MAX_LAYERS: Final = 3
 """What Kuzzle allows. Nobody needs more than one; each costs another pass."""
 
 COMPRESSION_LEVEL: Final = 1
-"""The fastest, 3 µs per kilobyte: JSON shrinks to a sixth. zlib's default takes more than twice as long for a seventh."""
+"""The fastest, 3 µs per kilobyte: JSON shrinks to a sixth. zlib's default takes over twice as long for a seventh."""
 
 _GZIP_WINDOW: Final = 31
 _ZLIB_WINDOW: Final = 15

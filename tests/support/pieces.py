@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 def pieces_of(data: bytes, sizes: Sequence[int]) -> list[bytes]:
     """Cut `data` into pieces of these sizes, over and over."""
-    pieces, start = [], 0
+    pieces: list[bytes] = []
+    start = 0
     for size in itertools.cycle(sizes):
         if start >= len(data):
             return pieces
