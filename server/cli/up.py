@@ -122,10 +122,11 @@ def check_ports(options: Options) -> None:
     for number in range(options.nodes):
         port = options.port + number
         if not _is_free(port):
-            free = free_ports_from(port + 1, options.nodes)
+            free = free_ports_from(port + 1, options.nodes) or free_ports_from(1024, options.nodes)
             raise ClusterFailed(
                 f"Port {port} is taken, and node {number + 1} of {options.nodes} needs it. "
-                f"Stop what uses it (is another `shoal up` running?), or take other ports: shoal up --port {free}"
+                "Stop what uses it (is another `shoal up` running?), or take other ports: "
+                f"{_program()} up --port {free}"
             )
 
 
@@ -258,23 +259,23 @@ class _Cluster:
         subscribe = (
             '{"controller":"realtime","action":"subscribe","index":"harbor","collection":"boats","body":{}}'
         )
-        say = self._screen
-        say.head("Try it, in other terminals")
-        say.say("")
-        say.hint(
+        screen = self._screen
+        screen.head("Try it, in other terminals")
+        screen.say("")
+        screen.hint(
             "subscribe on one node: in a browser's console, or in `node` (22 or newer)",
             f"ws = new WebSocket('ws{first.url.removeprefix('http')}'); ws.onmessage = m => console.log(m.data); "
             f"ws.onopen = () => ws.send('{subscribe}')",
         )
-        say.hint(
+        screen.hint(
             "publish on another",
             f"curl {last.url}/harbor/boats/_publish -H 'Content-Type: application/json' -d '{{\"name\": \"Argo\"}}'",
         )
-        say.hint(
+        screen.hint(
             "see the cluster", f"{_program()} status" + ("" if first.port == PORT else f" --url {first.url}")
         )
         if len(self._views) > 2:  # so that the two above still work
-            say.hint(
+            screen.hint(
                 "end a node without a goodbye, and see the others notice", f"kill -9 {self._views[1].pid}"
             )
 
@@ -285,7 +286,7 @@ class _Cluster:
             for view in self._views:
                 if view.state == "ended" and view.name not in self._mourned:
                     self._mourned.add(view.name)
-                    self._screen.say(self._obituary(view), "The others go on.", "")
+                    self._screen.say(self._obituary(view), "")
             if redis and redis.exit_code is not None and redis.name not in self._mourned:
                 self._mourned.add(redis.name)
                 self._screen.say(
