@@ -286,7 +286,9 @@ class _Cluster:
             for view in self._views:
                 if view.state == "ended" and view.name not in self._mourned:
                     self._mourned.add(view.name)
-                    self._screen.say(self._obituary(view), "")
+                    self._screen.say(self._obituary(view))
+                    if any(other.state != "ended" for other in self._views):
+                        self._screen.say("The others go on.", "")
             if redis and redis.exit_code is not None and redis.name not in self._mourned:
                 self._mourned.add(redis.name)
                 self._screen.say(

@@ -150,6 +150,7 @@ async def test_a_node_that_is_killed_is_told_of_and_the_others_go_on(tmp: Path) 
             os.kill(int(kill[1]), signal.SIGKILL)
             with trio.fail_after(UP_TIMEOUT_S):
                 await child.line(rf"^\S+ \(port {port + 1}\) was ended by SIGKILL. It said last:$")
+                await child.line("^The others go on.$")
                 await child.line("is ready and sees 2 nodes")
 
 
