@@ -97,6 +97,13 @@ class MeshConfig:
         ),
     )
     bindings: Bindings = attrs.field(factory=Bindings, metadata=_help("Addresses of the mesh sockets."))
+    seeds: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=_help(
+            "Router addresses of some nodes (`tcp://10.0.0.5:7510`), to be asked for the others when Redis does not "
+            "answer."
+        ),
+    )
     minimum_nodes: int = attrs.field(
         default=1,
         validator=_positive,
@@ -105,10 +112,12 @@ class MeshConfig:
         ),
     )
     retry_join: int = attrs.field(
-        default=30,
+        default=60,
         validator=_positive,
         metadata=_help(
-            "Attempts to reach a node whose card is gone from the pool before it is forgotten.", "attempts"
+            "Attempts to reach a node whose card is gone from the pool before it is forgotten. Until then what is "
+            "published for its clients is kept.",
+            "attempts",
         ),
     )
     timers: Timers = attrs.field(factory=Timers, metadata=_help("Intervals of the mesh."))
@@ -142,6 +151,8 @@ class MeshConfig:
             unheard_after=self.timers.discover_timeout / 1000,
             greet_at_most=self.timers.join_attempt_interval / 1000,
             forget_after=self.retry_join * self.timers.join_attempt_interval / 1000,
+            log_age=self.retry_join * self.timers.join_attempt_interval / 1000,
+            tail_after=0.2 * heartbeat,
             minimum_nodes=self.minimum_nodes,
         )
 

@@ -126,7 +126,12 @@ class Mesh:
         self._log = log
         self._limits = config.limits()
         self._core = MeshNode(
-            card, self._limits, seal=sealer.seal, open_card=sealer.open, now=trio.current_time()
+            card,
+            self._limits,
+            seal=sealer.seal,
+            open_card=sealer.open,
+            now=trio.current_time(),
+            seeds=config.seeds,
         )
         self._is_flush_due = False
         self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
@@ -138,8 +143,6 @@ class Mesh:
         """When the pool stopped answering, trio's clock; None while it answers."""
         self.pool_failure = ""
         """What was the matter with the pool the last time."""
-        self.notifications_delivered = 0
-        self.notifications_lost = 0
 
     # -- what the embedder says --
 
@@ -166,7 +169,7 @@ class Mesh:
     def flush(self) -> None:
         """Publish what was said."""
         self._is_flush_due = False
-        self._perform(self._core.flush())
+        self._perform(self._core.flush(trio.current_time()))
 
     async def settled(self) -> list[str]:
         """Wait until every living peer has applied all that was said so far.
@@ -232,6 +235,11 @@ class Mesh:
             self._perform(self._core.answered(node, frame, now))
         self._turn_over()
 
+    def hung_up(self, node: str) -> None:
+        """The connection to a peer was closed at its end, or broke."""
+        self._perform(self._core.hung_up(node, trio.current_time()))
+        self._turn_over()
+
     # -- its life --
 
     async def run(self) -> None:
@@ -246,7 +254,7 @@ class Mesh:
     async def leave(self, reason: str) -> None:
         """Say goodbye to the peers and take the card out of the pool, within `LEAVE_LIMIT_S` and also when
         cancelled."""
-        self._perform(self._core.leave(reason))
+        self._perform(self._core.leave(reason, trio.current_time()))
         with trio.move_on_after(LEAVE_LIMIT_S, shield=True):
             try:
                 await self._pool.withdraw(self._core.card.id, self._core.sealed_card)
@@ -299,10 +307,11 @@ class Mesh:
                 case fx.Publish(frame):
                     self._transport.publish(frame)
                 case fx.Deliver(node, items):
-                    self.notifications_delivered += len(items)
                     self._observer.deliver(node, items)
                 case fx.Ask(node, frame):
                     self._transport.ask(node, frame)  # False is loss like any other: the core asks again
+                case fx.AskAt(address, frame):
+                    self._transport.ask_at(address, frame)
                 case fx.Answer(identity, frame):
                     self._transport.answer(identity, frame)
                 case fx.PeerRoom(node, room, description, count):
@@ -311,11 +320,14 @@ class Mesh:
                     self._observer.peer_room_counted(node, room, count)
                 case fx.PeerRoomClosed(node, room):
                     self._observer.peer_room_closed(node, room)
+                case fx.PeerAway(node):
+                    self._observer.peer_away(node)
+                case fx.PeerBack(node):
+                    self._observer.peer_back(node)
                 case fx.PeerGone(node):
                     self._observer.peer_gone(node)
-                case fx.Lost(node, count):
-                    self.notifications_lost += count
-                    self._observer.lost(node, count)
+                case fx.Lost(node, count, rooms):
+                    self._observer.lost(node, count, rooms)
                 case fx.Connect(card):
                     self._transport.connect(card)
                 case fx.Disconnect(node):

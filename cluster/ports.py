@@ -4,7 +4,7 @@ to tell. Every adapter of a port passes the port's contract suite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -33,7 +33,10 @@ class Arrivals(Protocol):
         """From peers' DEALERs: (identity to answer to, frame)."""
 
     def answered(self, node: str, frames: Sequence[bytes]) -> None:
-        """From the ROUTER of the node."""
+        """From the ROUTER of the node; or, under the address asked, from whoever sits there."""
+
+    def hung_up(self, node: str) -> None:
+        """The connection to the node's ROUTER was closed at its end, or broke. The transport goes on trying."""
 
 
 class Transport(Protocol):
@@ -69,6 +72,9 @@ class Transport(Protocol):
     def ask(self, node: str, frame: bytes) -> bool:
         """To the peer's ROUTER; False when it cannot be queued (not connected, or its queue is full)."""
 
+    def ask_at(self, address: str, frame: bytes) -> None:
+        """To the ROUTER at an address; for a few seeds, which need not be there."""
+
     def answer(self, identity: bytes, frame: bytes) -> bool:
         """To the DEALER that asked under this identity; False when it has gone, or its queue is full."""
 
@@ -103,14 +109,22 @@ class Observer(Protocol):
     def peer_room_closed(self, node: str, room: str) -> None:
         """The node has no subscriber in the room any more."""
 
+    def peer_away(self, node: str) -> None:
+        """The node does not answer: its subscribers count no more, but what is published for its rooms is still to be
+        given to `notify`, which keeps it for when the node is back. `peer_back` or `peer_gone` settles it."""
+
+    def peer_back(self, node: str) -> None:
+        """The node that was away answers again, and its rooms have been told anew: they count."""
+
     def peer_gone(self, node: str) -> None:
         """All rooms of the node are gone with it."""
 
     def deliver(self, node: str, items: Sequence[Notification]) -> None:
         """Notifications from the node, in its order, each once."""
 
-    def lost(self, node: str, count: int) -> None:
-        """So many notifications from the node cannot be had any more."""
+    def lost(self, node: str, count: int | None, rooms: Mapping[str, int] | None) -> None:
+        """Notifications from the node cannot be had any more: `count` of them, or None when nobody can know. `rooms`
+        are those concerned, each with how many were for it (0: not known); None is every room of this node."""
 
     def turn_over(self) -> None:
         """Everything that was at hand has been told: now is the time to flush what it caused."""

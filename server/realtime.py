@@ -24,6 +24,8 @@ from server.core.koncorde import FilterError
 from server.core.limits import Limits
 from server.core.notifications import (
     DocumentNotification,
+    LossNotification,
+    RoomLoss,
     UserNotification,
     describe,
     document_head,
@@ -35,6 +37,7 @@ from server.core.notifications import (
 from server.core.rooms import (
     Audience,
     Change,
+    Channel,
     Entered,
     NotSubscribed,
     RemoteShare,
@@ -46,6 +49,7 @@ from server.core.rooms import (
     filter_key,
 )
 from server.core.session import Session
+from server.core.values import encode_json
 from server.events import Event, RoomClosed, RoomOpened
 from server.ports import Relay
 
@@ -130,7 +134,9 @@ class Realtime:
                 collection=key.collection if is_named else None,
                 protocol=session.protocol,
             )
-            self._tell_users(room, Audience.USER_IN, told)
+            # As in Kuzzle, nobody is told of itself on a channel that it opened.
+            opened = entered.channel if len(entered.channel.members) == 1 else None
+            self._tell_users(room, Audience.USER_IN, told, but=opened)
         if entered.is_first:
             self._emit(RoomOpened(room.id, key.index, key.collection))
         return Subscribed(self, self._rooms, entered)
@@ -205,8 +211,9 @@ class Realtime:
         """Return the counts of all rooms of all nodes: by index, collection and room id."""
         listed: dict[str, dict[str, dict[str, int]]] = {}
         for room in self._rooms:
-            key = room.key
-            listed.setdefault(key.index, {}).setdefault(key.collection, {})[key.id] = room.count
+            if (count := room.count) > 0:  # a node that is away may be the only one that has it
+                key = room.key
+                listed.setdefault(key.index, {}).setdefault(key.collection, {})[key.id] = count
         return listed
 
     # -- Telling -------------------------------------------------------------------------------------------------
@@ -222,24 +229,27 @@ class Realtime:
         elsewhere: dict[str, list[str]] = {}
         for room in rooms:
             if room.subscribers:
-                self._deliver(room, audience, head)
+                self._deliver(room.audiences[audience], head)
             for node in room.remote:
                 elsewhere.setdefault(node, []).append(room.key.id)
         if elsewhere:
             self._forward(elsewhere, audience, head)
 
-    def _tell_users(self, room: Room, audience: Audience, notification: UserNotification) -> None:
+    def _tell_users(
+        self, room: Room, audience: Audience, notification: UserNotification, but: Channel | None = None
+    ) -> None:
         elsewhere = {node: [room.id] for node, share in room.remote.items() if share.wants_users}
-        if not elsewhere and not room.audiences[audience]:
+        here = [channel for channel in room.audiences[audience] if channel is not but]
+        if not elsewhere and not here:
             return
         self.counters.published += 1
         head = user_head(notification, self._node_id)
-        self._deliver(room, audience, head)
+        self._deliver(here, head)
         self._forward(elsewhere, audience, head)
 
-    def _deliver(self, room: Room, audience: Audience, head: bytes) -> None:
+    def _deliver(self, channels: Iterable[Channel], head: bytes) -> None:
         counters = self.counters
-        for channel in room.audiences[audience]:
+        for channel in channels:
             frame = text_frame(head + channel.suffix)
             members = channel.members
             counters.delivered += len(members)
@@ -286,6 +296,15 @@ class Realtime:
         """Another node has no subscriber in a room any more; nothing if it never opened it."""
         self._rooms.remote_closed(node, room_id)
 
+    def remote_node_away(self, node: str) -> None:
+        """Another node does not answer: its subscribers count no more. What is published for them is still
+        forwarded, for the relay to keep until the node is back."""
+        self._rooms.remote_away(node, is_away=True)
+
+    def remote_node_back(self, node: str) -> None:
+        """The node that was away answers again."""
+        self._rooms.remote_away(node, is_away=False)
+
     def remote_node_gone(self, node: str) -> None:
         """Another node is gone, with all it had."""
         self._rooms.remote_gone(node)
@@ -303,7 +322,27 @@ class Realtime:
             if room is None or not room.subscribers:
                 self.counters.dropped[NO_ROOM] += 1
                 continue
-            self._deliver(room, audience, head)
+            self._deliver(room.audiences[audience], head)
+
+    def announce_loss(self, node: str, count: int | None, room_ids: Mapping[str, int] | None) -> None:
+        """Notifications from another node are lost: tell each client concerned, in one message, so that it fetches
+        again.
+
+        `room_ids` says how many were for each room (0: nobody can know); None is every room that has subscribers
+        here."""
+        concerned = room_ids if room_ids is not None else {room.id: 0 for room in self._rooms}
+        losses: dict[str, tuple[Session, list[RoomLoss]]] = {}
+        for room_id, lost in concerned.items():
+            room = self._rooms.find(room_id)
+            for subscription in room.subscribers.values() if room is not None else ():
+                loss = RoomLoss(room_id, list(subscription.channels), lost or None)
+                session = subscription.session
+                losses.setdefault(session.id, (session, []))[1].append(loss)
+        self.counters.lost += count or 0
+        for session, rooms in losses.values():
+            told = LossNotification(origin=node, node=self._node_id, timestamp=self._now_ms(), rooms=rooms)
+            session.write(text_frame(encode_json(told)))
+            self.counters.losses_announced += 1
 
 
 @attrs.frozen(kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 
 import trio
@@ -65,6 +66,8 @@ class MemoryTransport:
         finally:
             await trio.lowlevel.checkpoint()
             del known[self._addresses.pub], known[self._addresses.router]
+            for peer in set(known.values()):
+                peer._hung_up(self._addresses.router)
 
     async def run(self, arrivals: Arrivals) -> None:
         """Receive until cancelled."""
@@ -108,6 +111,12 @@ class MemoryTransport:
             self._send(receiver, frame, lambda arrivals: arrivals.asked([(identity, frame)]))
         return True
 
+    def ask_at(self, address: str, frame: bytes) -> None:
+        """To the ROUTER at an address, if there is one."""
+        if (receiver := self._network._transports.get(address)) is not None:
+            identity = f"{self._addresses.router} {address}".encode()
+            self._send(receiver, frame, lambda arrivals: arrivals.asked([(identity, frame)]))
+
     def answer(self, identity: bytes, frame: bytes) -> bool:
         """To the node that asked under this identity; False when it has gone."""
         address, _, node = identity.decode().rpartition(" ")
@@ -116,12 +125,23 @@ class MemoryTransport:
         self._send(receiver, frame, lambda arrivals: arrivals.answered(node, [frame]))
         return True
 
+    def _hung_up(self, router: str) -> None:
+        for node in [card.id for card in self._peers.values() if card.router == router]:
+            self._put(partial(_tell_hung_up, node))
+
+    def _put(self, hand_over: Callable[[Arrivals], None]) -> None:
+        self._inbox.append(hand_over)
+        self._arrived.set()
+
     def _send(self, receiver: MemoryTransport, frame: bytes, hand_over: Callable[[Arrivals], None]) -> None:
         sender = self._addresses.pub
         if self._network.is_lost(sender, receiver._addresses.pub, frame) or len(receiver._inbox) >= QUEUE:
             return
-        receiver._inbox.append(hand_over)
-        receiver._arrived.set()
+        receiver._put(hand_over)
+
+
+def _tell_hung_up(node: str, arrivals: Arrivals) -> None:
+    arrivals.hung_up(node)
 
 
 class MemoryPool:

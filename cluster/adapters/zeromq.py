@@ -28,11 +28,19 @@ messages. Over this, PUB drops: the numbering notices and the log repairs."""
 DIRECT_QUEUE: Final = 10_000
 """Frames waiting on a DEALER or for one asker on the ROUTER: a snapshot of a million rooms is about 600."""
 
+SEED_QUEUE: Final = 4
+"""Hellos waiting for a seed that is not there: more would all be answered at once when it comes."""
+
 FRAMES_AT_ONCE: Final = 256
 """Frames read in one go before other tasks get their turn: about a millisecond's worth."""
 
 FAREWELL_MS: Final = 500
 """How long closing waits for the last frames (the farewell) to leave."""
+
+PROBE_MS: Final = 2000
+PROBE_LIMIT_MS: Final = 10_000
+"""ZeroMQ's own heartbeat on each connection. Slow, so that a paused peer keeps its connections and what waits in
+them."""
 
 RECONNECT_MS: Final = 50
 RECONNECT_AT_MOST_MS: Final = 1000
@@ -49,6 +57,7 @@ class ZeroMqTransport:
         self._router.socket.set(zmq.ROUTER_MANDATORY, 1)  # say when the asker has gone, instead of dropping
         self._pub.set(zmq.LINGER, FAREWELL_MS)
         self._peers: dict[str, _Peer] = {}
+        self._seeds: dict[str, _Peer] = {}
         self._nursery: trio.Nursery | None = None
         self._arrivals: Arrivals | None = None
 
@@ -60,6 +69,8 @@ class ZeroMqTransport:
         finally:
             for node in list(self._peers):
                 self.disconnect(node)
+            for seed in self._seeds.values():
+                seed.close()
             for socket in (self._sub.socket, self._router.socket, self._pub):
                 socket.close()
             with trio.CancelScope(shield=True):
@@ -73,8 +84,8 @@ class ZeroMqTransport:
                 self._nursery = nursery
                 nursery.start_soon(self._read_published, arrivals)
                 nursery.start_soon(self._read_questions, arrivals)
-                for peer in self._peers.values():
-                    nursery.start_soon(self._read_replies, peer, arrivals)
+                for peer in (*self._peers.values(), *self._seeds.values()):
+                    self._start_reading(peer)
         finally:
             self._nursery = self._arrivals = None
 
@@ -96,8 +107,7 @@ class ZeroMqTransport:
         _connect(dealer, card.router)
         _connect(self._sub.socket, card.pub)
         self._sub.touched()
-        if self._nursery is not None and self._arrivals is not None:
-            self._nursery.start_soon(self._read_replies, peer, self._arrivals)
+        self._start_reading(peer)
 
     def disconnect(self, node: str) -> None:
         """Drop the connection to the peer and what waits to be sent to it."""
@@ -106,8 +116,7 @@ class ZeroMqTransport:
             return
         self._sub.socket.disconnect(peer.pub)
         self._sub.touched()
-        peer.scope.cancel()
-        peer.dealer.socket.close()
+        peer.close()
 
     def publish(self, frame: bytes) -> None:
         """To every peer that subscribed to the frame's topic."""
@@ -118,12 +127,16 @@ class ZeroMqTransport:
         peer = self._peers.get(node)
         if peer is None:
             return False
-        try:
-            peer.dealer.socket.send(frame, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        peer.dealer.touched()
-        return True
+        return _send(peer.dealer, frame)
+
+    def ask_at(self, address: str, frame: bytes) -> None:
+        """To the ROUTER at an address; connects to it at the first time, and goes on trying."""
+        seed = self._seeds.get(address)
+        if seed is None:
+            seed = self._seeds[address] = _Peer(address, "", _Readable(self._socket(zmq.DEALER, SEED_QUEUE)))
+            _connect(seed.dealer.socket, address)
+            self._start_reading(seed)
+        _send(seed.dealer, frame)
 
     def answer(self, identity: bytes, frame: bytes) -> bool:
         """To the DEALER that asked under this identity; False when it has gone or its queue is full."""
@@ -146,16 +159,28 @@ class ZeroMqTransport:
         async for frames in self._router.batches():
             arrivals.asked([(frame[0], frame[1]) for frame in frames if len(frame) == 2])
 
+    def _start_reading(self, peer: _Peer) -> None:
+        if self._nursery is not None and self._arrivals is not None:
+            self._nursery.start_soon(self._read_replies, peer, self._arrivals)
+            self._nursery.start_soon(self._watch_connection, peer, self._arrivals)
+
     async def _read_replies(self, peer: _Peer, arrivals: Arrivals) -> None:
-        with peer.scope:
+        with peer.reading:
             async for frames in peer.dealer.batches():
                 arrivals.answered(peer.node, [frame[0] for frame in frames if len(frame) == 1])
+
+    async def _watch_connection(self, peer: _Peer, arrivals: Arrivals) -> None:
+        with peer.watching:
+            async for _ in peer.monitor.batches():
+                arrivals.hung_up(peer.node)
 
     def _socket(self, kind: int, queue: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.set_hwm(queue)
         socket.set(zmq.MAXMSGSIZE, FRAME_BYTES)  # a larger one closes that connection before it is read
         socket.set(zmq.LINGER, 0)
+        socket.set(zmq.HEARTBEAT_IVL, PROBE_MS)  # finds connections that are dead without either end knowing
+        socket.set(zmq.HEARTBEAT_TIMEOUT, PROBE_LIMIT_MS)
         socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_AT_MOST_MS)
         return socket
@@ -203,7 +228,29 @@ class _Peer:
     node: str
     pub: str
     dealer: _Readable
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    monitor: _Readable = attrs.field(init=False)
+    reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    watching: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def __attrs_post_init__(self) -> None:
+        self.monitor = _Readable(self.dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED))
+
+    def close(self) -> None:
+        """Stop both tasks and drop the connection."""
+        self.reading.cancel()
+        self.watching.cancel()
+        self.dealer.socket.disable_monitor()
+        self.monitor.socket.close()
+        self.dealer.socket.close()
+
+
+def _send(dealer: _Readable, frame: bytes) -> bool:
+    try:
+        dealer.socket.send(frame, zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    dealer.touched()
+    return True
 
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:

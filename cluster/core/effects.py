@@ -33,6 +33,14 @@ class Ask(_Effect, frozen=True):
     frame: bytes
 
 
+class AskAt(_Effect, frozen=True):
+    """Send the frame to the ROUTER at the address, which need not be a known node's; what it answers is told under the
+    address."""
+
+    address: str
+    frame: bytes
+
+
 class Answer(_Effect, frozen=True):
     """Send the frame on the ROUTER, to whoever asked under this identity."""
 
@@ -92,8 +100,21 @@ class PeerRoomClosed(_Effect, frozen=True):
     room: str
 
 
+class PeerAway(_Effect, frozen=True):
+    """The node does not answer: its subscribers do not count any more. It may come back, so what is published for its
+    rooms is still to be sent to it: it is kept for repair. `PeerBack` or `PeerGone` settles it."""
+
+    node: str
+
+
+class PeerBack(_Effect, frozen=True):
+    """The node that was away answers again, and its rooms have been told anew: they count."""
+
+    node: str
+
+
 class PeerGone(_Effect, frozen=True):
-    """The node's slice is dropped as a whole: it left, it is down, or a new life of it began."""
+    """The node's slice is dropped as a whole: it left, it is given up on, or a new life of it began."""
 
     node: str
 
@@ -106,10 +127,14 @@ class Deliver(_Effect, frozen=True):
 
 
 class Lost(_Effect, frozen=True):
-    """This many notifications from the node cannot be had any more."""
+    """Notifications from the node cannot be had any more.
+
+    `rooms` are the rooms concerned, each with how many of them were for it (0 when nobody can know); None is every
+    room of this node. `count` is how many there were in all, or None when nobody can know."""
 
     node: str
-    count: int
+    count: int | None
+    rooms: dict[str, int] | None
 
 
 class Belief(_Effect, frozen=True):
@@ -123,6 +148,7 @@ class Belief(_Effect, frozen=True):
 Effect = (
     Publish
     | Ask
+    | AskAt
     | Answer
     | Connect
     | Disconnect
@@ -131,6 +157,8 @@ Effect = (
     | PeerRoom
     | PeerRoomCounted
     | PeerRoomClosed
+    | PeerAway
+    | PeerBack
     | PeerGone
     | Deliver
     | Lost

@@ -42,12 +42,24 @@ class Limits:
     repair_every: float = 0.1
     """Between two requests for the same missing range: a few round trips of a slow network."""
 
-    forget_after: float = 30.0
+    forget_after: float = 60.0
     """How long a peer that is down and has no card in the pool is still looked for. Its numbering is kept as long,
     so that after a pause nothing is doubled or missed."""
 
     minimum_nodes: int = 1
     """Nodes (this one included) without which this node is not ready."""
+
+    tail_after: float = 0.1
+    """After something was said, the next heartbeat comes this soon: a lost last message is found by it."""
+
+    log_age: float = 60.0
+    """How long something said is kept for repair: as long as its receiver is looked for."""
+
+    cut_items: int = 100_000
+    """Notifications cut from a log of which the rooms are still known, so that only their subscribers are told."""
+
+    remembered_lives: int = 1000
+    """Peers that were given up on, of which the numbering is kept in case they come back."""
 
     notify_log_bytes: int = 16 << 20
     """Notifications kept for each peer until it has confirmed them: at 200 bytes and 20,000 a second, four seconds."""

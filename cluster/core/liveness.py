@@ -1,9 +1,12 @@
 """Who is alive, judged by when we last heard from it. No sockets, no clock, no tasks.
 
-Any frame is a sign of life. Silence makes a peer *silent*: it is then asked directly, and again, and only if that stays
-unanswered is it *down*. A node that was stopped itself (paused, asleep, starved) must not count the time that it was
-away as the silence of others: `forgive` shifts every judgement by that much. This is the direct half of SWIM's
-failure detector (Das, Gupta, Motivala: "SWIM", 2002).
+Any frame is a sign of life. Silence makes a peer *silent*: it is then asked directly, and again, and only if that
+stays unanswered, and no other peer has heard it either (their heartbeats say so), it is *down*. A closed connection
+makes the question immediate. A node that was stopped itself (paused, asleep, starved) must not count the time that it
+was away as the silence of others: `forgive` shifts every judgement by that much.
+
+After SWIM's failure detector (Das, Gupta, Motivala: "SWIM", 2002). Where SWIM asks others to probe on its behalf,
+everybody here hears everybody's heartbeats already, so what others heard is known without asking.
 """
 
 from __future__ import annotations
@@ -25,11 +28,13 @@ class Health(Enum):
 class Liveness:
     """The judgement over one peer. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_asked_at", "_limits", "health", "last_heard")
+    __slots__ = ("_asked_at", "_limits", "health", "last_heard", "last_vouched")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.health = Health.UNHEARD
         self.last_heard = now
+        self.last_vouched = now
+        """When another peer heard it last, as far as we were told."""
         self._asked_at = now
         self._limits = limits
 
@@ -39,6 +44,16 @@ class Liveness:
         was_up = self.health is Health.UP
         self.health = Health.UP
         return not was_up
+
+    def vouched(self, at: float) -> None:
+        """Another peer heard it at that time: it lives, although we may not hear it."""
+        self.last_vouched = max(self.last_vouched, at)
+
+    def hung_up(self, now: float) -> None:
+        """Its connection was closed: do not wait for silence, ask now. Not a proof: it may connect again."""
+        if self.health is Health.UP:
+            self.last_heard = min(self.last_heard, now - self._limits.silent_after)
+            self.last_vouched = min(self.last_vouched, self.last_heard)
 
     def time_passed(self, now: float) -> bool:
         """Judge anew; True when the peer should be asked for a sign of life now."""
@@ -66,6 +81,7 @@ class Liveness:
     def forgive(self, seconds: float, now: float) -> None:
         """We were away for that long: the peer was not silent meanwhile, we were deaf."""
         self.last_heard = min(self.last_heard + seconds, now)
+        self.last_vouched = min(self.last_vouched + seconds, now)
         self._asked_at = min(self._asked_at + seconds, now)
 
     def _silent_at(self) -> float:
@@ -74,7 +90,6 @@ class Liveness:
         )
 
     def _down_at(self) -> float:
-        limits = self._limits
-        return self.last_heard + (
-            limits.unheard_after if self.health is Health.UNHEARD else limits.down_after
-        )
+        if self.health is Health.UNHEARD:
+            return self.last_heard + self._limits.unheard_after
+        return max(self.last_heard, self.last_vouched) + self._limits.down_after

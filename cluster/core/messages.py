@@ -37,6 +37,9 @@ ROOMS_PER_NOTIFICATION: Final = 65_536
 LINKS_PER_HEARTBEAT: Final = 4096
 """The most peers a heartbeat speaks of; the practical limit of a full mesh is far below."""
 
+CARDS_PER_WELCOME: Final = 64
+"""How many other cards a welcome hands on; they hand on more in turn."""
+
 TOPIC_END: Final = b"\x00"
 HEARTBEAT_TOPIC: Final = b"h" + TOPIC_END
 STATE_TOPIC: Final = b"s" + TOPIC_END
@@ -95,13 +98,21 @@ class Notification(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class LinkReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the origin of a heartbeat holds of one peer: the peer's epoch, whether the link is live, the last state
-    change applied, and the last notification delivered (or accounted for as lost)."""
+    """What the origin of a heartbeat holds of one peer: the peer's epoch, whether the link is live, when it was
+    heard last (milliseconds ago), the last state change applied, and what became of the notifications up to
+    `position`."""
 
     epoch: Epoch
     is_live: bool
+    heard_ms: Number
     applied: Number
-    delivered: Number
+    position: Number
+    repaired: Number
+    lost: Number
+
+
+NotifyTails = Annotated[dict[NodeId, tuple[Number, Number]], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]
+"""For each peer: its boot, and the number of the last notification sent to it."""
 
 
 # -- published --
@@ -111,8 +122,7 @@ class Heartbeat(Message, frozen=True, tag=1):
     """A sign of life with the tails of the origin's streams, so that a lost last message is noticed."""
 
     state_tail: Number
-    notify_tails: Annotated[dict[NodeId, tuple[Number, Number]], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]
-    """For each peer: its boot, and the number of the last notification sent to it."""
+    notify_tails: NotifyTails
     links: Annotated[dict[NodeId, LinkReport], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]
 
 
@@ -120,6 +130,7 @@ class Farewell(Message, frozen=True, tag=2):
     """The origin leaves on purpose: drop its slice now, do not wait for it."""
 
     reason: Annotated[str, msgspec.Meta(max_length=200)]
+    notify_tails: NotifyTails
 
 
 class State(Message, frozen=True, tag=3):
@@ -194,10 +205,11 @@ class Reset(Message, frozen=True, tag=16):
 
 
 class Welcome(Message, frozen=True, tag=20):
-    """Answers a hello whose card is good."""
+    """Answers a hello whose card is good, and hands on the cards of others that the origin knows."""
 
     card: SealedCard
     nonce: Number
+    others: Annotated[list[SealedCard], msgspec.Meta(max_length=CARDS_PER_WELCOME)]
 
 
 class Refused(Message, frozen=True, tag=21):
@@ -246,8 +258,15 @@ class CutState(Message, frozen=True, tag=26):
 
 
 class CutNotify(Message, frozen=True, tag=27):
-    """The log no longer holds anything before `oldest`: what is missing up to there is lost."""
+    """Notifications `first`, `first + 1`, … are not in the log any more: they were for these rooms, one list for each.
 
+    With no list at all, not even that is known any more of anything before `oldest`."""
+
+    first: Number
+    rooms: Annotated[
+        list[Annotated[list[RoomId], msgspec.Meta(max_length=ROOMS_PER_NOTIFICATION)]],
+        msgspec.Meta(max_length=BATCH_ITEMS),
+    ]
     oldest: Number
 
 

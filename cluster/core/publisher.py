@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cluster.core import messages
 from cluster.core.effects import Effect, Publish
@@ -29,7 +29,7 @@ class Publisher:
         self._limits = limits
         self._links = links
         self._slice = OwnSlice()
-        self._state: Outbound[Change] = Outbound(limits.state_log_bytes)
+        self._state = self._new_state()
         self._changes: list[Change] = []
         self._pending: dict[str, list[Notification]] = {}
         self.dropped: Counter[str] = Counter()
@@ -37,8 +37,8 @@ class Publisher:
 
     @property
     def state_tail(self) -> int:
-        """The number of the last change of the own slice, flushed or not."""
-        return self._state.tail
+        """The number of the last change of the own slice, those included that are not flushed yet."""
+        return self._state.tail + len(self._changes)
 
     @property
     def rooms(self) -> int:
@@ -47,15 +47,15 @@ class Publisher:
 
     def open_room(self, room: str, description: bytes, count: int) -> None:
         """This node has subscribers in the room."""
-        self._say(self._slice.open(room, description, count), change_weight(description))
+        self._say(self._slice.open(room, description, count))
 
     def count_room(self, room: str, count: int) -> None:
         """The number of subscribers changed. Raises `KeyError` for a room that was not opened."""
-        self._say(self._slice.count(room, count), change_weight(b""))
+        self._say(self._slice.count(room, count))
 
     def close_room(self, room: str) -> None:
         """This node has no subscriber in the room any more."""
-        self._say(self._slice.close(room), change_weight(b""))
+        self._say(self._slice.close(room))
 
     def notify(self, node: str, rooms: Sequence[str], payload: bytes) -> None:
         """A notification for a peer's rooms. Raises `ValueError` for a payload that no frame can carry."""
@@ -65,10 +65,12 @@ class Publisher:
             )
         self._pending.setdefault(node, []).append(Notification(list(rooms), payload))
 
-    def flush(self, out: list[Effect]) -> None:
+    def flush(self, now: float, out: list[Effect]) -> None:
         """Number and publish what was said since the last flush."""
         if self._changes:
             changes, self._changes = self._changes, []
+            for change in changes:
+                self._state.append(change, _weigh_change(change), now)
             first = self._state.tail - len(changes) + 1
             for start, part in _batches(changes, _weigh_change, self._limits.batch_bytes):
                 message = messages.State(self._me.id, self._me.epoch, first + start, part)
@@ -76,38 +78,30 @@ class Publisher:
         if self._pending:
             pending, self._pending = self._pending, {}
             for node, items in pending.items():
-                self._publish_notifications(node, items, out)
+                self._publish_notifications(node, items, now, out)
 
-    def heartbeat(self, out: list[Effect]) -> None:
+    def heartbeat(self, now: float, out: list[Effect]) -> None:
         """A sign of life with the tails of all streams; what was said before goes first."""
-        self.flush(out)
+        self.flush(now, out)
+        self._state.expire(now)
         beat = messages.Heartbeat(
             self._me.id,
             self._me.epoch,
             state_tail=self._state.tail,
-            notify_tails={
-                link.id: (link.epoch.boot, link.outgoing.tail)
-                for link in self._links.values()
-                if link.outgoing.tail
-            },
-            links={link.id: link.report() for link in self._links.values()},
+            notify_tails=self._notify_tails(),
+            links={link.id: link.report(now) for link in self._links.values()},
         )
         out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, beat)))
 
-    def farewell(self, reason: str, out: list[Effect]) -> None:
+    def farewell(self, reason: str, now: float, out: list[Effect]) -> None:
         """The last word."""
-        self.flush(out)
-        message = messages.Farewell(self._me.id, self._me.epoch, reason[:200])
+        self.flush(now, out)
+        message = messages.Farewell(self._me.id, self._me.epoch, reason[:200], self._notify_tails())
         out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, message)))
-
-    def probe(self, peer: str, boot: int, nonce: int, out: list[Effect]) -> None:
-        """Prove the pipe to a peer that said hello."""
-        message = messages.Probe(self._me.id, self._me.epoch, nonce)
-        out.append(Publish(messages.encode_published(messages.notify_topic(peer, boot), message)))
 
     def restart_state(self) -> None:
         """A new epoch: the slice stays, its numbering begins anew."""
-        self._state = Outbound(self._limits.state_log_bytes)
+        self._state = self._new_state()
         self._changes.clear()
 
     # -- answers --
@@ -143,18 +137,30 @@ class Publisher:
             return None
         items = self._read(link.outgoing, question.first, question.last)
         if items is None:
-            return messages.CutNotify(me, epoch, link.outgoing.oldest)
+            rooms = link.outgoing.remains(question.first, question.last, messages.BATCH_ITEMS)
+            return messages.CutNotify(me, epoch, question.first, rooms, link.outgoing.first_remains)
         return messages.ResentNotify(me, epoch, question.first, items) if items else None
 
-    def _read(self, stream: Outbound[_Item], first: int, last: int) -> list[_Item] | None:
+    def _new_state(self) -> Outbound[Change, None]:
+        return Outbound(self._limits.state_log_bytes, self._limits.log_age, lambda _change: None)
+
+    def _notify_tails(self) -> dict[str, tuple[int, int]]:
+        return {
+            link.id: (link.epoch.boot, link.outgoing.tail)
+            for link in self._links.values()
+            if link.outgoing.tail
+        }
+
+    def _read(self, stream: Outbound[_Item, Any], first: int, last: int) -> list[_Item] | None:
         return stream.read(first, last, messages.BATCH_ITEMS, self._limits.batch_bytes)
 
-    def _say(self, change: Change | None, size: int) -> None:
+    def _say(self, change: Change | None) -> None:
         if change is not None:
-            self._state.append(change, size)
             self._changes.append(change)
 
-    def _publish_notifications(self, node: str, items: list[Notification], out: list[Effect]) -> None:
+    def _publish_notifications(
+        self, node: str, items: list[Notification], now: float, out: list[Effect]
+    ) -> None:
         link = self._links.get(node)
         if link is None:
             self.dropped["peer gone"] += len(items)
@@ -162,7 +168,7 @@ class Publisher:
         topic = messages.notify_topic(node, link.epoch.boot)
         first = link.outgoing.tail + 1
         for item in items:
-            link.outgoing.append(item, _weigh_notification(item))
+            link.outgoing.append(item, _weigh_notification(item), now)
         for start, part in _batches(items, _weigh_notification, self._limits.batch_bytes):
             message = messages.Notify(self._me.id, self._me.epoch, first + start, part)
             out.append(Publish(messages.encode_published(topic, message)))

@@ -27,16 +27,26 @@ class Readiness:
         self._pool_failure: str | None = "it has not been read yet"
         self._has_joined = False
         self._outbids = 0
+        self._stalled_s = 0.0
+        self._stale_peers: set[str] = set()
 
-    def pool_was_read(self, peers: set[str]) -> None:
-        """The pool holds cards of these peers."""
+    def pool_was_read(self) -> None:
+        """The pool answers."""
         self._pool_failure = None
+
+    def found(self, peers: set[str]) -> None:
+        """These are in the cluster, as the pool or a peer says."""
         if self._first_peers is None:
             self._first_peers = set(peers)
 
     def pool_failed(self, reason: str) -> None:
         """The pool could not be read."""
         self._pool_failure = reason
+
+    def was_stalled(self, seconds: float, peers: set[str]) -> None:
+        """This node did not run for so long: what it believes of these peers is old until it has read them again."""
+        self._stalled_s = seconds
+        self._stale_peers = set(peers)
 
     def was_outbid(self) -> None:
         """Somebody knows a later life under this node's name."""
@@ -52,6 +62,12 @@ class Readiness:
             if reason is not None:
                 return reason
             self._has_joined = True
+        self._stale_peers = {
+            peer for peer in self._stale_peers & peers.keys() if not _is_settled(peers[peer], epoch)
+        }
+        if self._stale_peers:
+            names = ", ".join(sorted(self._stale_peers))
+            return f"it was stalled for {self._stalled_s:.1f} s, and reads again what {names} holds"
         live = 1 + sum(link.is_live for link in peers.values())
         if live < self._limits.minimum_nodes:
             return f"{live} of at least {self._limits.minimum_nodes} nodes are here"

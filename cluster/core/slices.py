@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.core import messages
-from cluster.core.effects import Effect, PeerGone, PeerRoom, PeerRoomClosed, PeerRoomCounted
+from cluster.core.effects import (
+    Effect,
+    PeerAway,
+    PeerBack,
+    PeerGone,
+    PeerRoom,
+    PeerRoomClosed,
+    PeerRoomCounted,
+)
 from cluster.core.messages import Change, RoomClosed, RoomCounted, RoomOpened
 
 
@@ -63,6 +71,7 @@ class PeerSlice:
         self._node = node
         self._rooms: set[str] = set()
         self._snapshot: set[str] = set()
+        self._is_away = False
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -96,6 +105,14 @@ class PeerSlice:
         for room in self._rooms - self._snapshot:
             self.apply(RoomClosed(room), out)
         self._snapshot = set()
+        if self._is_away:
+            self._is_away = False
+            out.append(PeerBack(self._node))
+
+    def away(self, out: list[Effect]) -> None:
+        """The peer does not answer; what it has is kept in case it comes back."""
+        self._is_away = True
+        out.append(PeerAway(self._node))
 
     def drop(self, out: list[Effect]) -> None:
         """The peer is gone, and its slice with it."""

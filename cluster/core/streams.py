@@ -11,22 +11,32 @@ No clock: when to ask, and how often, is the link's business.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-class Outbound(Generic[T]):
-    """The origin's side: the last number given out and a log of the latest items, bounded by bytes."""
+class Outbound(Generic[T, R]):
+    """The origin's side: the last number given out, and a log of the latest items.
 
-    __slots__ = ("_bytes", "_limit", "_log", "tail")
+    The log is bounded by bytes and by age. What it had to cut leaves its *remains*: enough to say who is concerned by a
+    loss, within a bound of their own. Confirmed items leave nothing.
+    """
 
-    def __init__(self, log_bytes: int) -> None:
+    __slots__ = ("_age", "_bytes", "_limit", "_log", "_remains", "_remains_of", "tail")
+
+    def __init__(
+        self, log_bytes: int, log_age: float, remains_of: Callable[[T], R], remains_limit: int = 0
+    ) -> None:
         self.tail = 0
-        self._log: deque[tuple[T, int]] = deque()
+        self._log: deque[tuple[T, int, float]] = deque()
         self._bytes = 0
         self._limit = log_bytes
+        self._age = log_age
+        self._remains: deque[R] = deque(maxlen=remains_limit)
+        self._remains_of = remains_of
 
     @property
     def oldest(self) -> int:
@@ -38,21 +48,36 @@ class Outbound(Generic[T]):
         """What the log weighs now."""
         return self._bytes
 
-    def append(self, item: T, size: int) -> int:
+    def append(self, item: T, size: int, now: float) -> int:
         """Number the item and log it; returns its number. `size` is what it weighs in the log, bytes."""
         self.tail += 1
-        self._log.append((item, size))
+        self._log.append((item, size, now))
         self._bytes += size
         while self._bytes > self._limit:
-            self._bytes -= self._log.popleft()[1]
+            self._cut()
         return self.tail
+
+    def expire(self, now: float) -> None:
+        """Cut what is too old to be asked for."""
+        while self._log and now - self._log[0][2] > self._age:
+            self._cut()
 
     def confirm(self, number: int) -> None:
         """The receiver has everything up to `number`: nobody will ask for that again."""
         if number > self.tail:
             return  # said by a peer: a number never given out confirms nothing
+        while self._remains and self.first_remains <= number:
+            self._remains.popleft()
         while self._log and self.oldest <= number:
             self._bytes -= self._log.popleft()[1]
+
+    def skip(self) -> None:
+        """Give out a number for nothing, and forget what was before: whoever follows the stream will learn that it
+        missed something."""
+        self._log.clear()
+        self._bytes = 0
+        self._remains.clear()
+        self.tail += 1
 
     def read(self, first: int, last: int, max_items: int, max_bytes: int) -> list[T] | None:
         """Items from `first`, up to `last` and within both bounds, but at least one; None when `first` is cut off.
@@ -64,27 +89,47 @@ class Outbound(Generic[T]):
         weight = 0
         offset = first - self.oldest
         for index in range(offset, min(len(self._log), offset + last - first + 1)):
-            item, size = self._log[index]
+            item, size, _ = self._log[index]
             weight += size
             if items and (len(items) >= max_items or weight > max_bytes):
                 break
             items.append(item)
         return items
 
+    def remains(self, first: int, last: int, max_items: int) -> list[R]:
+        """What is left of the cut items from `first` to `last`, at most so many; empty when not even that is known."""
+        begin = first - self.first_remains
+        if begin < 0:
+            return []
+        end = min(begin + last - first + 1, begin + max_items, len(self._remains))
+        return [self._remains[index] for index in range(begin, end)]
+
+    @property
+    def first_remains(self) -> int:
+        """The first number of which anything is known."""
+        return self.oldest - len(self._remains)
+
+    def _cut(self) -> None:
+        item, size, _ = self._log.popleft()
+        self._bytes -= size
+        self._remains.append(self._remains_of(item))
+
 
 class Inbound(Generic[T]):
     """The receiver's side of one stream, from the moment its position is known."""
 
-    __slots__ = ("_held", "_held_limit", "duplicates", "lost", "position", "repaired", "tail")
+    __slots__ = ("_held", "_held_limit", "delivered", "duplicates", "lost", "position", "repaired", "tail")
 
     def __init__(self, held_limit: int, position: int = 0) -> None:
         self.position = position
         """The last number given on, or accounted for as lost."""
         self.tail = position
         """The highest number known to have been given out."""
-        self.duplicates = 0
+        self.delivered = 0
+        """Items given on; those `repaired` (that had to be asked for) are among them."""
         self.repaired = 0
         self.lost = 0
+        self.duplicates = 0
         self._held: dict[int, T] = {}
         self._held_limit = held_limit
 
@@ -99,6 +144,7 @@ class Inbound(Generic[T]):
         self.tail = max(self.tail, last)
         if first == self.position + 1 and not self._held:  # nearly always
             self.position = last
+            self.delivered += len(items)
             if is_resent:
                 self.repaired += len(items)
             return items
@@ -122,22 +168,28 @@ class Inbound(Generic[T]):
         last = min(self._held) - 1 if self._held else self.tail
         return self.position + 1, last
 
-    def give_up(self, before: int) -> tuple[int, Sequence[T]]:
+    def give_up(self, before: int) -> tuple[list[int], Sequence[T]]:
         """What is missing before the number `before` will not come: count it as lost, and go on behind it.
 
-        Returns how many were lost, and what can be given on now."""
+        Returns the lost numbers, and what can be given on now."""
         given_up = range(self.position + 1, before)
-        kept = [number for number in given_up if number in self._held]
-        ready = [self._held.pop(number) for number in kept]
-        lost = len(given_up) - len(kept)
-        self.lost += lost
+        lost = [number for number in given_up if number not in self._held]
+        ready = [self._held.pop(number) for number in given_up if number in self._held]
+        self.lost += len(lost)
+        self.delivered += len(ready)
         self.position = max(self.position, before - 1)
         self.tail = max(self.tail, self.position)
         return lost, [*ready, *self._release()]
+
+    def forget_held(self) -> None:
+        """Nobody asks for what is missing any more: what waits for it is of no use."""
+        self._held.clear()
+        self.tail = self.position
 
     def _release(self) -> list[T]:
         ready = []
         while (item := self._held.pop(self.position + 1, None)) is not None:
             self.position += 1
             ready.append(item)
+        self.delivered += len(ready)
         return ready

@@ -4,15 +4,18 @@
     room_opened              open_room              │  peer_room                  remote_room_opened
     room_counted             count_room             │  peer_room_counted          remote_room_counted
     room_closed              close_room             │  peer_room_closed           remote_room_closed
-    settled                  settled                │  peer_gone                  remote_node_gone
-    forward                  notify                 │  deliver                    deliver
+    settled                  settled                │  peer_away                  remote_node_away
+    forward                  notify                 │  peer_back                  remote_node_back
+                                                    │  peer_gone                  remote_node_gone
+                                                    │  deliver                    deliver
+                                                    │  lost                       announce_loss
                                                     │  turn_over                  turn.flush
 
 Descriptions and payloads are opaque to the mesh. Everything is a direct call on the trio thread; only `settled` waits.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster import Mesh, Notification
@@ -95,6 +98,14 @@ class Bridge:
         """Another node does not have the room any more."""
         self._realtime.remote_room_closed(node, room)
 
+    def peer_away(self, node: str) -> None:
+        """Another node does not answer. Its rooms are kept: it may come back for what was published for them."""
+        self._realtime.remote_node_away(node)
+
+    def peer_back(self, node: str) -> None:
+        """Another node answers again."""
+        self._realtime.remote_node_back(node)
+
     def peer_gone(self, node: str) -> None:
         """Another node is gone, with all its rooms."""
         self._peers.discard(node)
@@ -105,9 +116,9 @@ class Bridge:
         for item in items:
             self._realtime.deliver(item.rooms, item.payload)
 
-    def lost(self, node: str, count: int) -> None:
-        """Notifications from another node cannot be had any more."""
-        self.dropped[f"lost on the way from {node}"] += count
+    def lost(self, node: str, count: int | None, rooms: Mapping[str, int] | None) -> None:
+        """Notifications from another node cannot be had any more: those whom they were for are told."""
+        self._realtime.announce_loss(node, count, rooms)
 
     def turn_over(self) -> None:
         """All that the mesh had at hand is told: send it."""

@@ -52,7 +52,7 @@ def _node(card: Card) -> dict[str, Any]:
 
 def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
     now = trio.current_time()
-    received, sent = link.notifications, link.outgoing
+    received, sent, accounted = link.mailbox.received, link.outgoing, link.accounted
     return {
         **_node(link.card),
         "ready": link.is_live and link.has_applied(mesh.core.epoch, 0),
@@ -67,12 +67,15 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
             "slice": {"applied": link.state_position, "tail": link.state_tail},
             "sent": {
                 "notifications": sent.tail,
-                "confirmed": link.confirmed,
-                "in_flight": sent.tail - link.confirmed,
+                "delivered": accounted.delivered,
+                "repaired": accounted.repaired,
+                "lost": accounted.lost,
+                "in_flight": sent.tail - accounted.position,
                 "log_bytes": sent.bytes_logged,
             },
             "received": {
-                "notifications": received.position - received.lost,
+                "notifications": received.position,
+                "delivered": received.delivered - received.repaired,
                 "repaired": received.repaired,
                 "lost": received.lost,
                 "duplicates": received.duplicates,

@@ -36,6 +36,10 @@ class DeliveryCounters:
     """Sent to other nodes, per node and room."""
     received: int = 0
     """Come from other nodes, per room."""
+    lost: int = 0
+    """Lost on the way from other nodes, as far as they could be counted."""
+    losses_announced: int = 0
+    """Messages to clients that said so."""
     dropped: dict[str, int] = attrs.field(
         factory=lambda: dict.fromkeys((NO_ROOM, UNREADABLE, HELD_TOO_MANY, LEFT_BEFORE_REPLY), 0)
     )

@@ -9,7 +9,7 @@ Between nodes a notification travels as one byte that says which channels it is 
 each other of a room is its description: enough to test documents against its filter.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -63,6 +63,32 @@ class UserNotification:
     collection: str | None
     protocol: str | None
     """None for one who left."""
+
+
+LOSS_ROOM: Final = "shoal:notification:loss"
+"""What a loss notification has as `room`: no channel's name, so an SDK that does not know it hands it to nobody."""
+
+
+class RoomLoss(msgspec.Struct, frozen=True, rename={"room_id": "roomId"}):
+    """What a client missed of one room: on which of its channels, and how many (None: nobody can know)."""
+
+    room_id: str
+    channels: list[str]
+    count: int | None
+
+
+class LossNotification(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="loss"):
+    """Notifications from another node cannot be had any more: one message for each client concerned."""
+
+    origin: str
+    """The node that published them."""
+    node: str
+    timestamp: int
+    """Milliseconds since 1970."""
+    rooms: list[RoomLoss]
+    message: str = "Notifications were lost between two nodes: fetch again what these rooms are about"
+    status: int = 206
+    room: str = LOSS_ROOM
 
 
 class _DocumentHead(msgspec.Struct, rename={"request_id": "requestId"}, tag_field="type", tag="document"):

@@ -107,6 +107,8 @@ class RemoteShare:
     """Subscribers there."""
     wants_users: bool
     """Whether any of them wants news of users."""
+    is_away: bool = False
+    """Whether that node does not answer now."""
 
 
 @attrs.frozen
@@ -166,7 +168,7 @@ class Room:
     @property
     def count(self) -> int:
         """Subscribers on all nodes."""
-        return len(self.subscribers) + sum(share.count for share in self.remote.values())
+        return len(self.subscribers) + sum(share.count for share in self.remote.values() if not share.is_away)
 
     def sort_channels(self) -> None:
         """Work out `audiences` anew, after a channel came or went."""
@@ -370,6 +372,12 @@ class Rooms:
         room = self._by_id[room_id]
         del room.remote[node]
         self._close_unused(room)
+
+    def remote_away(self, node: str, *, is_away: bool) -> None:
+        """Another node does not answer: its subscribers count no more, but they may come back for what they missed."""
+        for room_id in self._of_node.get(node, ()):
+            remote = self._by_id[room_id].remote
+            remote[node] = attrs.evolve(remote[node], is_away=is_away)
 
     def remote_gone(self, node: str) -> None:
         """Another node is gone, with all its rooms."""

@@ -27,6 +27,7 @@ class Received:
         self.frames: list[bytes] = []
         self.questions: list[tuple[bytes, bytes]] = []
         self.replies: list[tuple[str, bytes]] = []
+        self.gone: list[str] = []
 
     def published(self, frames: Sequence[bytes]) -> None:
         self.frames += frames
@@ -36,6 +37,9 @@ class Received:
 
     def answered(self, node: str, frames: Sequence[bytes]) -> None:
         self.replies += [(node, frame) for frame in frames]
+
+    def hung_up(self, node: str) -> None:
+        self.gone.append(node)
 
 
 @attrs.frozen
@@ -170,6 +174,26 @@ async def test_who_has_gone_cannot_be_answered(kind: Kind) -> None:
             await eventually(lambda: len(a.received.questions) == 1)
         identity, _ = a.received.questions[0]
         await eventually(lambda: not a.transport.answer(identity, b"too late"))
+
+
+async def test_an_address_can_be_asked_without_a_name(kind: Kind) -> None:
+    async with an_end(kind) as a, an_end(kind) as b:
+        b.transport.ask_at(a.addresses.router, b"hello")
+        b.transport.ask_at(a.addresses.router, b"again")
+        await eventually(lambda: len(a.received.questions) == 2)
+        for identity, frame in a.received.questions:
+            a.transport.answer(identity, b"re " + frame)
+        await eventually(lambda: len(b.received.replies) == 2)
+        assert b.received.replies == [(a.addresses.router, b"re hello"), (a.addresses.router, b"re again")]
+
+
+async def test_a_closed_connection_is_noticed(kind: Kind) -> None:
+    async with an_end(kind) as b:
+        async with an_end(kind) as a:
+            b.transport.connect(a.card("a"))
+            b.transport.ask("a", b"?")
+            await eventually(lambda: len(a.received.questions) == 1)
+        await eventually(lambda: b.received.gone == ["a"])
 
 
 # Not ipc: there ZeroMQ takes a path over from whoever had it.

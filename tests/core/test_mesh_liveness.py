@@ -59,3 +59,37 @@ def test_own_absence_is_not_the_silence_of_others() -> None:
     assert liveness.health is Health.UP
     liveness.forgive(100, now=20)
     assert liveness.last_heard == 20, "nobody is heard in the future"
+
+
+def test_what_others_heard_keeps_it_from_being_called_dead() -> None:
+    liveness = heard_at(0)
+    asked = 0
+    for second in range(1, 60):
+        liveness.vouched(second - 1)
+        asked += liveness.time_passed(second)
+    assert liveness.health is Health.SILENT, "it is not heard, and so asked, but it lives"
+    assert asked > 10
+    assert not any(liveness.time_passed(second) for second in range(78, 79))
+    assert liveness.health is Health.DOWN
+    liveness.vouched(90)
+    assert liveness.health is Health.DOWN, "only itself can come back"
+
+
+def test_a_closed_connection_makes_the_question_immediate() -> None:
+    liveness = heard_at(100)
+    liveness.hung_up(101)
+    assert liveness.next_deadline() == 101
+    assert liveness.time_passed(101)
+    assert liveness.health is Health.SILENT
+    liveness.hung_up(102)
+    liveness.time_passed(111)
+    assert liveness.health is Health.DOWN
+    assert Liveness(LIMITS, 0).health is Health.UNHEARD
+
+
+def test_a_connection_that_closes_and_opens_again_is_no_death() -> None:
+    liveness = heard_at(100)
+    liveness.hung_up(101)
+    liveness.heard(102)
+    assert liveness.health is Health.UP
+    assert liveness.next_deadline() == 112

@@ -18,8 +18,8 @@ EPOCH = Epoch(1_700_000_000_000, 2)
 CARD = Card(id="brave-otter", epoch=EPOCH, pub="tcp://127.0.0.1:1", router="tcp://127.0.0.1:2")
 
 PUBLICATIONS: list[messages.Publication] = [
-    messages.Heartbeat("a", EPOCH, 3, {"b": (7, 9)}, {"b": messages.LinkReport(EPOCH, True, 1, 2)}),
-    messages.Farewell("a", EPOCH, "shutdown"),
+    messages.Heartbeat("a", EPOCH, 3, {"b": (7, 9)}, {"b": messages.LinkReport(EPOCH, True, 5, 1, 2, 3, 4)}),
+    messages.Farewell("a", EPOCH, "shutdown", {"b": (7, 9)}),
     messages.State(
         "a",
         EPOCH,
@@ -39,7 +39,7 @@ QUESTIONS: list[messages.Question] = [
     messages.Reset("a", EPOCH, 1),
 ]
 REPLIES: list[messages.Reply] = [
-    messages.Welcome("a", EPOCH, b"card", 1),
+    messages.Welcome("a", EPOCH, b"card", 1, [b"other"]),
     messages.Refused("a", EPOCH, 1, "why", EPOCH),
     messages.Refused("a", EPOCH, 1, "why", None),
     messages.Snapshot("a", EPOCH, 1, 2, 0, True, [messages.RoomOpened("r", b"d", 1)]),
@@ -47,7 +47,7 @@ REPLIES: list[messages.Reply] = [
     messages.ResentState("a", EPOCH, 1, [messages.RoomClosed("r")]),
     messages.ResentNotify("a", EPOCH, 1, [messages.Notification(["r"], b"p")]),
     messages.CutState("a", EPOCH, 1),
-    messages.CutNotify("a", EPOCH, 1),
+    messages.CutNotify("a", EPOCH, 1, [["r"]], 2),
     messages.ResetTaken("a", EPOCH, 1),
 ]
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.core.effects import Effect, PeerGone, PeerRoom, PeerRoomClosed, PeerRoomCounted
+from cluster.core.effects import (
+    Effect,
+    PeerAway,
+    PeerBack,
+    PeerGone,
+    PeerRoom,
+    PeerRoomClosed,
+    PeerRoomCounted,
+)
 from cluster.core.messages import BATCH_ITEMS, RoomClosed, RoomCounted, RoomOpened
 from cluster.core.slices import OwnSlice, PeerSlice
 
@@ -65,3 +73,17 @@ def test_a_dropped_slice_is_gone_as_a_whole() -> None:
     peer.drop(out)
     assert out[1:] == [PeerGone("p")]
     assert len(peer) == 0
+
+
+def test_a_peer_that_was_away_is_back_with_its_next_snapshot() -> None:
+    peer, out = PeerSlice("p"), list[Effect]()
+    peer.apply(RoomOpened("gone", b"", 1), out)
+    peer.away(out)
+    assert out[-1] == PeerAway("p")
+    peer.begin_snapshot()
+    peer.add_part([RoomOpened("r", b"", 1)], out)
+    peer.end_snapshot(out)
+    assert out[-2:] == [PeerRoomClosed("p", "gone"), PeerBack("p")]
+    peer.begin_snapshot()
+    peer.end_snapshot(out)
+    assert out[-1] == PeerRoomClosed("p", "r"), "it is back once"

@@ -8,47 +8,82 @@ from hypothesis import strategies as st
 from cluster.core.streams import Inbound, Outbound
 
 
+def outbound(log_bytes: int, log_age: float = 60, remains_limit: int = 0) -> Outbound[str, str]:
+    return Outbound(log_bytes, log_age, str.upper, remains_limit)
+
+
 class TestOutbound:
     def test_numbers_from_one_and_reads_back(self) -> None:
-        stream: Outbound[str] = Outbound(log_bytes=100)
-        assert [stream.append(item, 10) for item in "abc"] == [1, 2, 3]
+        stream: Outbound[str, str] = outbound(100)
+        assert [stream.append(item, 10, now=0) for item in "abc"] == [1, 2, 3]
         assert (stream.tail, stream.oldest, stream.bytes_logged) == (3, 1, 30)
         assert stream.read(2, 3, max_items=10, max_bytes=1000) == ["b", "c"]
         assert stream.read(4, 9, max_items=10, max_bytes=1000) == []
 
     def test_log_is_bounded_by_bytes_and_a_cut_is_said(self) -> None:
-        stream: Outbound[str] = Outbound(log_bytes=25)
+        stream: Outbound[str, str] = outbound(25)
         for item in "abcd":
-            stream.append(item, 10)
+            stream.append(item, 10, now=0)
         assert (stream.oldest, stream.bytes_logged) == (3, 20)
         assert stream.read(2, 4, max_items=10, max_bytes=1000) is None
         assert stream.read(3, 4, max_items=10, max_bytes=1000) == ["c", "d"]
 
+    def test_what_was_cut_leaves_remains_within_a_bound(self) -> None:
+        stream = outbound(25, remains_limit=2)
+        for item in "abcde":
+            stream.append(item, 10, now=0)
+        assert (stream.oldest, stream.first_remains) == (4, 2)
+        assert stream.remains(2, 3, max_items=9) == ["B", "C"]
+        assert stream.remains(2, 9, max_items=1) == ["B"]
+        assert stream.remains(3, 9, max_items=9) == ["C"]
+        assert stream.remains(1, 3, max_items=9) == [], "of the first nothing is known any more"
+        stream.confirm(2)
+        assert stream.first_remains == 3
+        stream.confirm(4)
+        assert (stream.first_remains, stream.oldest) == (5, 5)
+
+    def test_age_cuts_too(self) -> None:
+        stream = outbound(1000, log_age=10, remains_limit=9)
+        stream.append("a", 10, now=0)
+        stream.append("b", 10, now=8)
+        stream.expire(now=10)
+        assert stream.oldest == 1
+        stream.expire(now=11)
+        assert (stream.oldest, stream.remains(1, 1, 9)) == (2, ["A"])
+
+    def test_a_skipped_number_stands_for_what_nobody_knows(self) -> None:
+        stream = outbound(1000, remains_limit=9)
+        stream.append("a", 10, now=0)
+        stream.skip()
+        assert (stream.tail, stream.oldest, stream.first_remains, stream.bytes_logged) == (2, 3, 3, 0)
+        assert stream.read(2, 2, max_items=9, max_bytes=99) is None
+        assert stream.remains(2, 2, max_items=9) == []
+
     def test_an_item_larger_than_the_log_is_cut_at_once(self) -> None:
-        stream: Outbound[str] = Outbound(log_bytes=5)
-        assert stream.append("x", 10) == 1
+        stream: Outbound[str, str] = outbound(5)
+        assert stream.append("x", 10, now=0) == 1
         assert (stream.oldest, stream.bytes_logged) == (2, 0)
 
     def test_reads_within_both_bounds_but_at_least_one(self) -> None:
-        stream: Outbound[str] = Outbound(log_bytes=1000)
+        stream: Outbound[str, str] = outbound(1000)
         for item in "abcd":
-            stream.append(item, 10)
+            stream.append(item, 10, now=0)
         assert stream.read(1, 4, max_items=2, max_bytes=1000) == ["a", "b"]
         assert stream.read(1, 4, max_items=9, max_bytes=25) == ["a", "b"]
         assert stream.read(1, 4, max_items=9, max_bytes=1) == ["a"]
 
     def test_confirmed_items_leave_the_log(self) -> None:
-        stream: Outbound[str] = Outbound(log_bytes=1000)
+        stream: Outbound[str, str] = outbound(1000)
         for item in "abcd":
-            stream.append(item, 10)
+            stream.append(item, 10, now=0)
         stream.confirm(2)
         assert (stream.oldest, stream.bytes_logged) == (3, 20)
         stream.confirm(4)
         assert (stream.oldest, stream.bytes_logged) == (5, 0)
 
     def test_a_peer_cannot_confirm_what_was_never_said(self) -> None:
-        stream: Outbound[str] = Outbound(log_bytes=1000)
-        stream.append("a", 10)
+        stream: Outbound[str, str] = outbound(1000)
+        stream.append("a", 10, now=0)
         stream.confirm(7)
         assert stream.read(1, 1, max_items=1, max_bytes=100) == ["a"]
 
@@ -99,12 +134,19 @@ class TestInbound:
         stream.take(3, ["c"])
         stream.take(6, ["f"])
         lost, ready = stream.give_up(6)
-        assert (lost, list(ready)) == (4, ["c", "f"])
+        assert (lost, list(ready)) == ([1, 2, 4, 5], ["c", "f"])
+        assert stream.delivered == 2
         assert (stream.position, stream.lost, stream.missing()) == (6, 4, None)
+
+    def test_what_nobody_waits_for_is_forgotten(self) -> None:
+        stream: Inbound[str] = Inbound(held_limit=10)
+        stream.take(3, ["c"])
+        stream.forget_held()
+        assert (stream.held, stream.missing(), stream.position) == (0, None, 0)
 
     def test_giving_up_beyond_the_tail_moves_it(self) -> None:
         stream: Inbound[str] = Inbound(held_limit=10)
-        assert stream.give_up(4) == (3, [])
+        assert stream.give_up(4) == ([1, 2, 3], [])
         assert (stream.position, stream.tail) == (3, 3)
 
 
@@ -134,9 +176,9 @@ def test_any_arrivals_are_given_on_once_and_in_order(
     confirmed=st.integers(0, 50),
 )
 def test_a_log_holds_the_latest_and_stays_in_its_bound(sizes: list[int], limit: int, confirmed: int) -> None:
-    stream: Outbound[int] = Outbound(limit)
+    stream: Outbound[int, int] = Outbound(limit, 60, lambda number: number, 5)
     for number, size in enumerate(sizes, 1):
-        assert stream.append(number, size) == number
+        assert stream.append(number, size, now=0) == number
         assert stream.bytes_logged <= limit
     stream.confirm(confirmed)
     held = stream.read(stream.oldest, stream.tail, max_items=1000, max_bytes=10_000)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from cluster.core.limits import Limits
 from cluster.testing import SimNode, World
 
 NAMES = "abcd"
@@ -13,12 +14,22 @@ PEACE_S = 6.0
 """After the faults: longer than a silence counts as death and a join attempt takes."""
 
 
+LIMITS = (
+    Limits(),
+    Limits(),
+    Limits(forget_after=4.0, log_age=4.0),
+    Limits(notify_log_bytes=2000, cut_items=10, state_log_bytes=500),
+    Limits(batch_bytes=300, held_items=5),
+)
+"""As they are, and so small that every bound is met."""
+
+
 class Scenario:
     """One seed, played. `history` says what was done, for whoever has to understand a broken law."""
 
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
-        self.world = World(self._random)
+        self.world = World(self._random, self._random.choice(LIMITS))
         self.history: list[str] = []
         self._actions: list[tuple[int, Callable[[], None]]] = [
             (30, self._publish),
@@ -100,11 +111,12 @@ class Scenario:
             went_back = 500 + len(self.history)  # a wall clock that did, now and then: never the same twice
             boot = self._random.choice((None, None, None, went_back))
             self._note(f"start {name} {boot or ''}")
-            self.world.start(name, boot)
+            seeds = self._random.choice(((), (), sorted(set(NAMES) - {name})))
+            self.world.start(name, boot, seeds)
 
     def _pause(self) -> None:
         if node := self._awake():
-            seconds = self._random.choice((0.2, 1.0, 3.0, 8.0))
+            seconds = self._random.choice((0.2, 1.0, 3.0, 8.0, 70.0))
             self._note(f"{node.name} pauses {seconds}")
             self.world.pause(node, seconds)
 

@@ -1,0 +1,161 @@
+"""Who is let in, and who lets us in: hello, welcome and refusal, and the cards by which nodes learn of each other.
+
+A card is believed if its seal fits; it then makes a link (`cluster.core.peers`). Cards come from the pool, with a
+hello or a welcome, and a welcome hands on those of others, so that one seed is enough to find everybody while the
+pool is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from cluster.core import messages
+from cluster.core.effects import Answer, AskAt, Belief, Effect, Publish
+from cluster.core.identity import LATEST_BOOT, Card, Epoch
+from cluster.core.limits import Limits
+from cluster.core.link import Link, Me
+from cluster.core.peers import Peers
+from cluster.core.readiness import Readiness
+from cluster.errors import CardError
+
+OpenCard = Callable[[bytes], Card]
+"""The card in sealed bytes; raises `CardError` for one that is not of this cluster."""
+
+SealCard = Callable[[Card], bytes]
+
+
+class Admission:
+    """The door of one node."""
+
+    def __init__(
+        self,
+        *,
+        me: Me,
+        peers: Peers,
+        readiness: Readiness,
+        limits: Limits,
+        open_card: OpenCard,
+        seeds: Sequence[str],
+        now: float,
+    ) -> None:
+        self.later_self: Epoch | None = None
+        """The latest life under our own name that somebody knows of."""
+        self._me = me
+        self._peers = peers
+        self._readiness = readiness
+        self._limits = limits
+        self._open_card = open_card
+        self._seeds = tuple(seeds)
+        self._ask_seeds_at = now
+
+    def next_deadline(self) -> float:
+        """When `time_passed` will have something to do; `inf` when there is nothing to expect."""
+        return self._ask_seeds_at if self._seeds else float("inf")
+
+    def time_passed(self, now: float, out: list[Effect]) -> None:
+        """Greet the seeds that are not linked."""
+        if now < self.next_deadline():
+            return
+        self._ask_seeds_at = now + self._limits.greet_at_most
+        linked = {link.card.router for link in self._peers.alive()} | {self._me.card.router}
+        hello = messages.Hello(self._me.id, self._me.epoch, self._me.sealed_card, self._me.nonce())
+        out += [AskAt(seed, messages.encode(hello)) for seed in self._seeds if seed not in linked]
+
+    def learn_all(self, sealed: Iterable[bytes], source: str, now: float, out: list[Effect]) -> set[str]:
+        """Learn the cards of others; returns their names."""
+        learned: set[str] = set()
+        for card_bytes in sealed:
+            card = self._try_card(card_bytes, source, out)
+            if card is None:
+                continue
+            if card.id == self._me.id:
+                self.heard_of_self(card.epoch)
+            else:
+                learned.add(card.id)
+                self._learn(card, card_bytes, now, out)
+        self._readiness.found(learned)
+        return learned
+
+    def greeted(self, identity: bytes, hello: messages.Hello, now: float, out: list[Effect]) -> None:
+        """Somebody says hello: let it in, or say why not."""
+        card = self._try_card(hello.card, f"hello from {hello.origin}", out)
+        refusal = self._why_refuse(hello, card)
+        if card is None or refusal is not None:
+            reason, known = refusal or ("", None)
+            fields = {"peer": hello.origin, "reason": reason}
+            out.append(Belief("hello refused", fields, is_warning=True))
+            answer = messages.Refused(self._me.id, self._me.epoch, hello.nonce, reason, known)
+            out.append(Answer(identity, messages.encode(answer)))
+            return
+        link = self._learn(card, hello.card, now, out)
+        link.heard(now, out)
+        others = [
+            other.sealed_card for other in self._peers.alive() if other is not link and other.sealed_card
+        ]
+        welcome = messages.Welcome(
+            self._me.id,
+            self._me.epoch,
+            self._me.sealed_card,
+            hello.nonce,
+            others[: messages.CARDS_PER_WELCOME],
+        )
+        out.append(Answer(identity, messages.encode(welcome)))
+        probe = messages.Probe(self._me.id, self._me.epoch, hello.nonce)
+        topic = messages.notify_topic(card.id, card.epoch.boot)
+        out.append(Publish(messages.encode_published(topic, probe)))
+
+    def welcomed(self, node: str, welcome: messages.Welcome, now: float, out: list[Effect]) -> None:
+        """The node, or the seed of that address, lets us in."""
+        card = self._try_card(welcome.card, f"welcome from {node}", out)
+        is_expected = card is not None and (card.id == node or node in self._seeds)
+        if card is None or not is_expected or card.epoch != welcome.epoch or card.id == self._me.id:
+            return
+        known = self._peers.links.get(card.id)
+        link = self._learn(card, welcome.card, now, out)
+        link.heard(now, out)
+        if link is known:
+            link.welcomed(welcome.nonce, now, out)
+        self.learn_all([welcome.card, *welcome.others], f"welcome from {node}", now, out)
+
+    def refused(self, node: str, refusal: messages.Refused, out: list[Effect]) -> None:
+        """The node does not let us in."""
+        if refusal.known is not None:
+            self.heard_of_self(refusal.known)
+        link = self._peers.links.get(node)
+        if link is not None and link.refusal != refusal.reason:
+            link.refusal = refusal.reason
+            fields = {"peer": node, "reason": refusal.reason}
+            out.append(Belief("refused by peer", fields, is_warning=True))
+
+    def heard_of_self(self, epoch: Epoch) -> None:
+        """Somebody knows this life under our own name."""
+        if epoch.boot < LATEST_BOOT:  # no clock says more: a lie
+            self.later_self = max(epoch, self.later_self or epoch)
+
+    def _why_refuse(self, hello: messages.Hello, card: Card | None) -> tuple[str, Epoch | None] | None:
+        """The reason for people, and the epoch known of the asker if it is that."""
+        if card is None:
+            return "the card is not of this cluster: is the secret the same on all nodes?", None
+        if card.id != hello.origin or card.epoch != hello.epoch:
+            return "the card belongs to somebody else", None
+        if card.id == self._me.id:
+            return "that is this node's own name: give each node another", None
+        if not card.speaks_with(self._me.card):
+            return f"no protocol version in common: {card.protocol} and {self._me.card.protocol}", None
+        link = self._peers.links.get(card.id)
+        if link is not None and card.epoch < link.epoch:
+            return "a later life of this name is known", link.epoch
+        return None
+
+    def _learn(self, card: Card, sealed: bytes, now: float, out: list[Effect]) -> Link:
+        link = self._peers.learn(card, now, out)
+        if link.card is card:
+            link.sealed_card = sealed
+        return link
+
+    def _try_card(self, sealed: bytes, source: str, out: list[Effect]) -> Card | None:
+        try:
+            return self._open_card(sealed)
+        except CardError as error:
+            out.append(Belief("bad card", {"source": source, "error": str(error)}, is_warning=True))
+            return None

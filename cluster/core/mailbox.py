@@ -1,0 +1,107 @@
+"""The notifications that one life of a peer sends us: in order, once, and if one cannot be had any more, announced.
+
+The stream is numbered from 1 for that life of the peer and this life of us, so nothing needs to be agreed before it is
+followed: what was published before our subscription reached the peer shows as missing and is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from cluster.core import messages
+from cluster.core.effects import Belief, Deliver, Effect, Lost
+from cluster.core.following import AskAgain, Follower
+from cluster.core.limits import Limits
+from cluster.core.messages import Notification
+from cluster.core.streams import Inbound
+
+
+class Mailbox:
+    """What a peer sends to us."""
+
+    def __init__(self, peer: str, limits: Limits, ask: AskAgain) -> None:
+        self._peer = peer
+        self._follower: Follower[Notification] = Follower(peer, "notify", limits, ask)
+        self.received = self._follower.stream
+        self._recent: set[str] = set()
+        self._earlier: set[str] = set()
+        self._is_last_word_told = False
+
+    @property
+    def gaps(self) -> int:
+        """How often something was found missing."""
+        return self._follower.gaps
+
+    @property
+    def repair_at(self) -> float | None:
+        """When to ask again for what is missing."""
+        return self._follower.repair_at
+
+    def resume(self, received: Inbound[Notification]) -> None:
+        """We had followed this stream before, that far."""
+        received.forget_held()
+        self.received = self._follower.stream = received
+
+    def take(self, batch: messages.Notify, now: float, out: list[Effect]) -> None:
+        """Notifications from the peer's PUB socket."""
+        self._deliver(self._follower.take(batch.first, batch.items, now, out), out)
+
+    def take_resent(self, again: messages.ResentNotify, now: float, out: list[Effect]) -> None:
+        """Notifications that were asked for again."""
+        self._deliver(self._follower.take_resent(again.first, again.items, now, out), out)
+
+    def cut(self, cut: messages.CutNotify, now: float, out: list[Effect]) -> None:
+        """Something that is missing cannot be had any more: say so to whom it concerns, and go on."""
+        before = cut.first + len(cut.rooms) if cut.rooms else cut.oldest
+        missing = self.received.missing()
+        if missing is None or not cut.first <= missing[0] < before <= self.received.tail + 1:
+            return  # an answer to a question that has been settled since, or nonsense
+        lost, ready = self._follower.give_up(before, now, out)
+        rooms = (
+            Counter(room for number in lost for room in cut.rooms[number - cut.first]) if cut.rooms else None
+        )
+        self._tell_loss(len(lost), rooms, out)
+        self._deliver(ready, out)
+
+    def heartbeat(self, tail: int, now: float, out: list[Effect]) -> None:
+        """The peer says how far the stream goes."""
+        self._follower.learn_tail(tail, now, out)
+        self._earlier, self._recent = self._recent, set()
+
+    def repair(self, now: float, out: list[Effect]) -> None:
+        """Ask again for what is missing, if it is time to."""
+        self._follower.repair(now, out)
+
+    # -- the end of a stream --
+
+    def closed(self, tail: int, out: list[Effect]) -> None:
+        """The peer leaves, and says how far the stream went: what is missing goes with it."""
+        self._is_last_word_told = True
+        if tail > self.received.position:
+            self.received.learn_tail(tail)
+            lost, ready = self.received.give_up(tail + 1)
+            self._tell_loss(len(lost), None, out)
+            self._deliver(ready, out)
+
+    def broke_off(self, out: list[Effect]) -> None:
+        """The peer fell silent, or a new life of it began: it may have said something last that nobody heard, so
+        those to whom it spoke in its last two heartbeats are told, once."""
+        rooms = self._recent | self._earlier
+        if rooms and not self._is_last_word_told:
+            out.append(Lost(self._peer, None, dict.fromkeys(sorted(rooms), 0)))
+        self._is_last_word_told = True
+
+    def went_on(self) -> None:
+        """It was only away: should it fall silent again, that is to be told again."""
+        self._is_last_word_told = False
+
+    def _tell_loss(self, count: int, rooms: dict[str, int] | None, out: list[Effect]) -> None:
+        out.append(Lost(self._peer, count, rooms))
+        out.append(Belief("notifications lost", {"peer": self._peer, "count": count}, is_warning=True))
+
+    def _deliver(self, items: Sequence[Notification], out: list[Effect]) -> None:
+        if items:
+            out.append(Deliver(self._peer, items))
+            for item in items:
+                self._recent.update(item.rooms)

@@ -1,0 +1,137 @@
+"""Which peers there are, and in which life of theirs.
+
+Cards make links and epochs void them: a later life of a name is another node, and ends the link to the one before. A
+peer that was given up on leaves its numbering behind, so that if this very life comes back (it was paused, or cut
+off, for long) nothing is doubled, and nothing that it missed meanwhile is missed in silence.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import attrs
+import msgspec
+
+from cluster.core import messages
+from cluster.core.effects import Belief, Connect, Disconnect, Effect
+from cluster.core.identity import Card
+from cluster.core.limits import Limits
+from cluster.core.link import Link, Me
+from cluster.core.liveness import Health
+from cluster.core.messages import Notification
+from cluster.core.streams import Inbound
+
+
+@attrs.frozen
+class _Remembered:
+    """Where the two notify streams between us and a peer stood."""
+
+    sent: int
+    received: Inbound[Notification]
+
+
+class Peers:
+    """The links of one node. `links` is read by others, and changed only here."""
+
+    def __init__(self, me: Me, limits: Limits) -> None:
+        self.links: dict[str, Link] = {}
+        self.stale_frames = 0
+        """Frames of lives and epochs that are over."""
+        self._me = me
+        self._limits = limits
+        self._carded: set[str] = set()
+        self._remembered: OrderedDict[tuple[str, int], _Remembered] = OrderedDict()
+
+    def alive(self) -> list[Link]:
+        """Those that were heard, and are not down."""
+        return [link for link in self.links.values() if link.is_alive]
+
+    def find_current(self, message: messages.Message, now: float, out: list[Effect]) -> Link | None:
+        """The link to the life and epoch that speaks in the message; a later one than known is followed.
+
+        None for strangers, for what is stale, and for a new life that has to be greeted first."""
+        link = self.links.get(message.origin)
+        if link is None or message.epoch == link.epoch:
+            return link
+        if message.epoch < link.epoch:
+            self.stale_frames += 1
+            return None
+        if message.epoch.boot == link.epoch.boot:
+            link.take_turn(message.epoch, now, out)
+            return link
+        # A new life on the same addresses: its card says how to talk to it, so ask for that first.
+        self._begin_new_life(link, msgspec.structs.replace(link.card, epoch=message.epoch), now, out)
+        return None
+
+    def learn(self, card: Card, now: float, out: list[Effect]) -> Link:
+        """The link that goes with a card; a new one when it is for a peer, or a life of it, not known yet."""
+        link = self.links.get(card.id)
+        if link is None:
+            return self._begin(card, now, out)
+        if card.epoch.boot > link.epoch.boot:
+            return self._begin_new_life(link, card, now, out)
+        if card.epoch >= link.epoch:
+            if (card.pub, card.router) != (link.card.pub, link.card.router):
+                out.append(Connect(card))
+            link.card = card
+            if card.epoch > link.epoch:
+                link.take_turn(card.epoch, now, out)
+        return link
+
+    def forget(self, link: Link, out: list[Effect]) -> None:
+        """Give up on the peer, or on this life of it."""
+        link.ended(out)
+        del self.links[link.id]
+        out.append(Disconnect(link.id))
+        self._remembered[link.id, link.epoch.boot] = _Remembered(link.outgoing.tail, link.mailbox.received)
+        if len(self._remembered) > self._limits.remembered_lives:
+            self._remembered.popitem(last=False)
+
+    def pool_was_read(self, carded: Iterable[str]) -> None:
+        """These peers have a card in the pool: they are looked for as long as that is so."""
+        self._carded = set(carded)
+
+    def time_passed(self, now: float, out: list[Effect]) -> None:
+        """Do what is due for each peer, and forget those that nobody misses."""
+        for link in list(self.links.values()):
+            link.outgoing.expire(now)
+            link.time_passed(now, out)
+            is_missed = link.health is Health.DOWN and link.id not in self._carded
+            if is_missed and now - link.liveness.last_heard > self._limits.forget_after:
+                self.forget(link, out)
+
+    def heard_by(self, witness: Link, now: float) -> None:
+        """A peer's heartbeat says when it heard others: it vouches for those whom we do not hear."""
+        for link in self.links.values():
+            if link.health is Health.SILENT and link is not witness:
+                report = witness.peer_links.get(link.id)
+                if report is not None and report.epoch.boot == link.epoch.boot:
+                    link.liveness.vouched(now - report.heard_ms / 1000)
+
+    def start_over(self, now: float, out: list[Effect]) -> None:
+        """We begin a new life: every link is begun anew."""
+        cards = [link.card for link in self.links.values()]
+        for link in list(self.links.values()):
+            self.forget(link, out)
+        self._remembered.clear()  # numbered for the life that is over
+        for card in cards:
+            self._begin(card, now, out)
+
+    def _begin(self, card: Card, now: float, out: list[Effect]) -> Link:
+        link = self.links[card.id] = Link(self._me, card, self._limits, now)
+        fields = {"peer": card.id, "epoch": str(card.epoch), "pub": card.pub, "router": card.router}
+        out.append(Belief("peer known", fields))
+        remembered = self._remembered.pop((card.id, card.epoch.boot), None)
+        if remembered is not None:
+            link.mailbox.resume(remembered.received)
+            link.outgoing.tail = remembered.sent
+            link.outgoing.skip()  # what was published meanwhile was not even kept: it has to be told of that
+        out.append(Connect(card))
+        link.greet(now, out)
+        return link
+
+    def _begin_new_life(self, link: Link, card: Card, now: float, out: list[Effect]) -> Link:
+        out.append(Belief("peer restarted", {"peer": link.id, "epoch": str(card.epoch)}))
+        self.forget(link, out)
+        return self._begin(card, now, out)
