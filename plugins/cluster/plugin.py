@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from cluster import BindError, ConfigurationError, Identity, Mesh, open_mesh
+from cluster import BindError, ConfigurationError, Identity, Mesh, Transport, open_mesh
 from cluster.adapters.addresses import resolve
 from cluster.adapters.redis_pool import RedisPool
 from cluster.adapters.zeromq import ZeroMqTransport
@@ -42,7 +42,7 @@ class ClusterPlugin(Plugin):
             async with open_mesh(
                 self._resolved(),
                 self._identity(),
-                transport=ZeroMqTransport(),
+                transport=self.transport(),
                 pool=RedisPool(self._config.redis, self._config.name),
                 observer=self._bridge,
                 defer=core.turn.defer,
@@ -58,6 +58,10 @@ class ClusterPlugin(Plugin):
                     self._bridge.detach()
         except (BindError, ConfigurationError) as error:
             raise PluginError(f"[cluster] {error}") from error
+
+    def transport(self) -> Transport:
+        """What carries the mesh's frames; a subclass may put something else in its place."""
+        return ZeroMqTransport()
 
     def _resolved(self) -> ClusterConfig:
         bindings = self._config.bindings
