@@ -139,6 +139,8 @@ class Mesh:
         self._wake_clock = trio.Event()
         self._sleeps_until = float("-inf")
         self._visit_pool = trio.Event()
+        self.overloads = 0
+        """Frames that a peer's queue had no room for; they are repaired from the log."""
         self.pool_failed_since: float | None = None
         """When the pool stopped answering, trio's clock; None while it answers."""
         self.pool_failure = ""
@@ -305,7 +307,8 @@ class Mesh:
         for effect in effects:
             match effect:
                 case fx.Publish(frame):
-                    self._transport.publish(frame)
+                    if not self._transport.publish(frame):
+                        self._overloaded()
                 case fx.Deliver(node, items):
                     self._observer.deliver(node, items)
                 case fx.Ask(node, frame):
@@ -339,6 +342,11 @@ class Mesh:
                     self._transport.subscribe(topic)
                 case fx.Belief(event, fields, is_warning):
                     (self._log.warning if is_warning else self._log.info)(event, **fields)
+
+    def _overloaded(self) -> None:
+        self.overloads += 1
+        if self.overloads & (self.overloads - 1) == 0:  # the 1st, 2nd, 4th, 8th…: overload fills no log
+            self._log.warning("a peer cannot keep up", frames_not_taken=self.overloads)
 
     def _turn_over(self) -> None:
         """All that was at hand is done: flush what it caused, and see who was waiting for it."""

@@ -66,8 +66,9 @@ class Transport(Protocol):
     def disconnect(self, node: str) -> None:
         """Drop the connection to the peer and what waits to be sent to it."""
 
-    def publish(self, frame: bytes) -> None:
-        """To every peer that subscribed to the frame's topic."""
+    def publish(self, frame: bytes) -> bool:
+        """To every peer that subscribed to the frame's topic; False when one of them could not take it (its queue is
+        full): the others got it."""
 
     def ask(self, node: str, frame: bytes) -> bool:
         """To the peer's ROUTER; False when it cannot be queued (not connected, or its queue is full)."""

@@ -94,13 +94,15 @@ class MemoryTransport:
         """Drop the connection to the peer."""
         self._peers.pop(node, None)
 
-    def publish(self, frame: bytes) -> None:
-        """To every transport that is connected here and subscribed to the frame's topic."""
+    def publish(self, frame: bytes) -> bool:
+        """To every transport that is connected here and subscribed to the frame's topic; False when one is full."""
+        is_taken = True
         here = self._addresses.pub
         for receiver in set(self._network._transports.values()):
             is_connected = any(card.pub == here for card in receiver._peers.values())
             if is_connected and any(frame.startswith(topic) for topic in receiver._topics):
-                self._send(receiver, frame, lambda arrivals: arrivals.published([frame]))
+                is_taken &= self._send(receiver, frame, lambda arrivals: arrivals.published([frame]))
+        return is_taken
 
     def ask(self, node: str, frame: bytes) -> bool:
         """To the peer's ROUTER; False when the peer is not connected."""
@@ -133,11 +135,13 @@ class MemoryTransport:
         self._inbox.append(hand_over)
         self._arrived.set()
 
-    def _send(self, receiver: MemoryTransport, frame: bytes, hand_over: Callable[[Arrivals], None]) -> None:
+    def _send(self, receiver: MemoryTransport, frame: bytes, hand_over: Callable[[Arrivals], None]) -> bool:
+        if len(receiver._inbox) >= QUEUE:
+            return False
         sender = self._addresses.pub
-        if self._network.is_lost(sender, receiver._addresses.pub, frame) or len(receiver._inbox) >= QUEUE:
-            return
-        receiver._put(hand_over)
+        if not self._network.is_lost(sender, receiver._addresses.pub, frame):
+            receiver._put(hand_over)
+        return True
 
 
 def _tell_hung_up(node: str, arrivals: Arrivals) -> None:

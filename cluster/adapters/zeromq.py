@@ -23,7 +23,7 @@ from cluster.ports import Addresses, Arrivals
 
 PUBLISHED_QUEUE: Final = 10_000
 """Frames waiting for one slow peer in the PUB socket, and as many on its side. Under load a frame carries many
-messages. Over this, PUB drops: the numbering notices and the log repairs."""
+messages. Over this, frames for that peer are dropped and counted: the numbering notices and the log repairs."""
 
 DIRECT_QUEUE: Final = 10_000
 """Frames waiting on a DEALER or for one asker on the ROUTER: a snapshot of a million rooms is about 600."""
@@ -56,6 +56,7 @@ class ZeroMqTransport:
         self._router = _Readable(self._socket(zmq.ROUTER, DIRECT_QUEUE))
         self._router.socket.set(zmq.ROUTER_MANDATORY, 1)  # say when the asker has gone, instead of dropping
         self._pub.set(zmq.LINGER, FAREWELL_MS)
+        self._pub.set(zmq.XPUB_NODROP, 1)  # tell when a peer's queue is full, instead of dropping in silence
         self._peers: dict[str, _Peer] = {}
         self._seeds: dict[str, _Peer] = {}
         self._nursery: trio.Nursery | None = None
@@ -118,9 +119,17 @@ class ZeroMqTransport:
         self._sub.touched()
         peer.close()
 
-    def publish(self, frame: bytes) -> None:
-        """To every peer that subscribed to the frame's topic."""
-        self._pub.send(frame)  # PUB never blocks: at its high-water mark it drops
+    def publish(self, frame: bytes) -> bool:
+        """To every peer that subscribed to the frame's topic; False when the queue of one of them was full."""
+        try:
+            self._pub.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            # With NODROP nobody got it, because somebody could not take it. The others need not suffer for that one.
+            self._pub.set(zmq.XPUB_NODROP, 0)
+            self._pub.send(frame, zmq.NOBLOCK)
+            self._pub.set(zmq.XPUB_NODROP, 1)
+            return False
+        return True
 
     def ask(self, node: str, frame: bytes) -> bool:
         """To the peer's ROUTER; False when its queue is full or the peer is not connected."""

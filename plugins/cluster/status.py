@@ -29,6 +29,7 @@ def cluster_status(mesh: Mesh, dropped: dict[str, int]) -> dict[str, Any]:
             "rooms": core.say.rooms,
             "epoch": str(core.epoch),
             "pool": _pool(mesh),
+            "overloads": mesh.overloads,
             "dropped": dict(core.say.dropped) | dropped,
             "bad_frames": core.bad_frames,
             "stale_frames": core.stale_frames,

@@ -106,6 +106,24 @@ async def test_published_frames_arrive_in_order_and_by_topic(kind: Kind) -> None
         assert numbers == [b"yes\x00%d" % number for number in range(500)]
 
 
+async def test_a_peer_that_does_not_read_overflows_and_harms_nobody_else(kind: Kind) -> None:
+    async with an_end(kind) as a, an_end(kind) as reader:
+        deaf = kind.make()
+        pub = kind.pub.replace("*", "deaf.pub") if kind.pub.startswith("ipc") else kind.pub
+        router = kind.router.replace("*", "deaf.router") if kind.router.startswith("ipc") else kind.router
+        async with deaf.open(pub, router):  # and never runs
+            for end in (deaf, reader.transport):
+                end.subscribe(b"t\x00")
+                end.connect(a.card("a"))
+            await say_until_heard(a, reader, b"t\x00hello")
+
+            async def overflows() -> bool:
+                return not all(a.transport.publish(b"t\x00" + bytes(10_000)) for _ in range(1000))
+
+            await eventually(overflows)
+            await say_until_heard(a, reader, b"t\x00still here")
+
+
 async def test_a_topic_can_be_given_up(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
         b.transport.subscribe(b"x\x00")
