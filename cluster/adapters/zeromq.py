@@ -44,6 +44,8 @@ them."""
 
 RECONNECT_MS: Final = 50
 RECONNECT_AT_MOST_MS: Final = 1000
+"""Between two attempts to connect, doubling from the first to the second: a peer that restarts is found within a
+moment, and one that is gone costs one attempt a second."""
 
 
 class ZeroMqTransport:

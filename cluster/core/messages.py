@@ -44,6 +44,7 @@ TOPIC_END: Final = b"\x00"
 HEARTBEAT_TOPIC: Final = b"h" + TOPIC_END
 STATE_TOPIC: Final = b"s" + TOPIC_END
 LONGEST_TOPIC: Final = 1 + 64 + 1 + 16 + 1
+"""Bytes of the longest topic, a notify topic: its letter, a node id, an at sign, a boot, and the end."""
 
 
 def notify_topic(node: str, boot: int) -> bytes:
