@@ -15,6 +15,7 @@ import click
 import trio
 
 from server.adapters.listener import ListenError
+from server.cli.children import STOP_GRACE_S
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery
 from server.config import ConfigError, LoadedConfig, load
@@ -99,6 +100,8 @@ async def _stop_with_stdin(serving: trio.CancelScope) -> None:
     async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
         async for _ in stdin:
             pass
+    # Nobody is left who would end a stop that does not end. The system does it, whatever hangs in here.
+    signal.alarm(int(STOP_GRACE_S))
     serving.cancel()
 
 

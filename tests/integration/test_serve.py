@@ -8,9 +8,10 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
 import trio
 
-from server.cli.children import PYTHON_M, ChildEnded, open_child
+from server.cli.children import PYTHON_M, STOP_GRACE_S, ChildEnded, open_child
 from support.http import http
 from support.processes import running_cluster, running_node
 from support.waiting import TIMEOUT_S, eventually
@@ -64,6 +65,40 @@ async def test_it_stops_when_whoever_started_it_is_gone() -> None:
         assert node.child.process.stdin is not None
         await node.child.process.stdin.aclose()
         assert (await node.ended()).exit_code == 0
+
+
+STUBBORN = """
+import time
+import trio
+from server.plugin import Plugin
+
+class Stubborn(Plugin):
+    name = "stubborn"
+
+    async def run(self, *, task_status):
+        task_status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            time.sleep(3_600)
+"""
+
+
+@pytest.mark.slow
+async def test_even_a_node_that_hangs_ends_when_whoever_started_it_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    environment = dict(os.environ) | {
+        "PYTHONPATH": str(tmp_path),
+        "SHOAL_SERVER_PLUGINS": "stubborn:Stubborn",
+    }
+    command = [*PYTHON_M, "server", "serve", "--port", "0", "--stop-with-stdin"]
+    async with open_child("stubborn", command, env=environment) as child:
+        with trio.fail_after(TIMEOUT_S):
+            await child.line("listening on")
+        assert child.process.stdin is not None
+        await child.process.stdin.aclose()
+        with trio.fail_after(STOP_GRACE_S + TIMEOUT_S):
+            assert (await child.wait()).exit_code == -signal.SIGALRM
 
 
 async def test_a_taken_port_ends_it_with_1_and_a_way_out() -> None:
