@@ -12,7 +12,7 @@ for `settled`; what arrives for the new member before the reply is held, and fol
 It refuses to lose a notification in silence: each is delivered, held, forwarded, or dropped and counted by reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -105,7 +105,7 @@ class Realtime:
 
     def leave_all(self, session: Session) -> None:
         """Take a connection out of all its rooms."""
-        for room_id in tuple(session.subscriptions):
+        for room_id in tuple(self._rooms.of(session)):
             self._leave(session, room_id)
 
     def _enter(self, session: Session, key: RoomKey, wish: "Wish", action: str) -> "Subscribed":
@@ -134,18 +134,17 @@ class Realtime:
                 collection=key.collection if is_named else None,
                 protocol=session.protocol,
             )
-            # As in Kuzzle, nobody is told of itself on a channel that it opened.
-            opened = entered.channel if len(entered.channel.members) == 1 else None
-            self._tell_users(room, Audience.USER_IN, told, but=opened)
+            self._tell_users(room, Audience.USER_IN, told)
         if entered.is_first:
             self._emit(RoomOpened(room.id, key.index, key.collection))
         return Subscribed(self, self._rooms, entered)
 
     def _check_limits(self, session: Session, room_id: str) -> None:
-        if room_id in session.subscriptions:
+        rooms = self._rooms.of(session)
+        if room_id in rooms:
             return
         allowed = self._limits.subscriptions
-        if len(session.subscriptions) >= allowed:
+        if len(rooms) >= allowed:
             raise ApiError("core.realtime.too_many_subscriptions", str(allowed))
         room = self._rooms.find(room_id)
         if (room is None or not room.subscribers) and self._rooms.local_count >= self._limits.rooms:
@@ -202,6 +201,10 @@ class Realtime:
 
     # -- Asking --------------------------------------------------------------------------------------------------
 
+    def of(self, session: Session) -> Collection[str]:
+        """Return the ids of the rooms that a connection is in."""
+        return self._rooms.of(session)
+
     def count(self, room_id: str) -> int:
         """Return how many connections of all nodes are in a room; 0 for one that nobody has."""
         room = self._rooms.find(room_id)
@@ -235,11 +238,9 @@ class Realtime:
         if elsewhere:
             self._forward(elsewhere, audience, head)
 
-    def _tell_users(
-        self, room: Room, audience: Audience, notification: UserNotification, but: Channel | None = None
-    ) -> None:
+    def _tell_users(self, room: Room, audience: Audience, notification: UserNotification) -> None:
         elsewhere = {node: [room.id] for node, share in room.remote.items() if share.wants_users}
-        here = [channel for channel in room.audiences[audience] if channel is not but]
+        here = room.audiences[audience]
         if not elsewhere and not here:
             return
         self.counters.published += 1

@@ -10,7 +10,7 @@ No clock, no I/O. The laws (the tests hold them against a model): a connection i
 member of at least one of the room's channels; an empty channel is gone; a room that nobody has is gone.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import IntEnum, StrEnum, unique
 from hashlib import sha256
 from typing import Any
@@ -245,6 +245,7 @@ class Rooms:
     _by_id: dict[str, Room] = attrs.field(factory=dict)
     _places: dict[tuple[str, str], _Place] = attrs.field(factory=dict)
     _of_node: dict[str, set[str]] = attrs.field(factory=dict)
+    _of_session: dict[str, dict[str, Subscription]] = attrs.field(factory=dict)
 
     def __iter__(self) -> Iterator[Room]:
         return iter(self._by_id.values())
@@ -255,6 +256,10 @@ class Rooms:
     def find(self, room_id: str) -> Room | None:
         """Return the room, if any node is known to have it."""
         return self._by_id.get(room_id)
+
+    def of(self, session: Session) -> Collection[str]:
+        """Return the ids of the rooms that a connection is in."""
+        return self._of_session.get(session.id, {}).keys()
 
     def matching(
         self, index: str, collection: str, content: Mapping[str, Any], document_id: str | None
@@ -287,7 +292,7 @@ class Rooms:
         is_new = session.id not in room.subscribers
         if is_new:
             subscription = room.subscribers[session.id] = Subscription(session, room, volatile)
-            session.subscriptions[room.id] = subscription
+            self._of_session.setdefault(session.id, {})[room.id] = subscription
         else:
             subscription = room.subscribers[session.id]
         channel = self._channel(room, scope, users)
@@ -309,9 +314,12 @@ class Rooms:
 
     def leave(self, session: Session, room_id: str) -> Left:
         """Take a connection out of all channels of a room. Raises `NotSubscribed`."""
-        subscription = session.subscriptions.pop(room_id, None)
-        if subscription is None:
+        subscriptions = self._of_session.get(session.id, {})
+        if room_id not in subscriptions:
             raise NotSubscribed(room_id)
+        subscription = subscriptions.pop(room_id)
+        if not subscriptions:
+            del self._of_session[session.id]
         room = subscription.room
         del room.subscribers[session.id]
         for hold in subscription.holds.values():

@@ -5,12 +5,9 @@ it is in is the realtime engine's.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
-
-if TYPE_CHECKING:
-    from server.core.rooms import Subscription
 
 
 @attrs.frozen
@@ -50,8 +47,6 @@ class Session:
     close: Callable[[int, str], None] = _no_connection
     """Ask the adapter to close the connection with this WebSocket code and reason. Same terms as `write`."""
     user: User = ANONYMOUS
-    subscriptions: "dict[str, Subscription]" = attrs.field(factory=dict)
-    """By room id. Written by the realtime engine only."""
 
     @property
     def is_lasting(self) -> bool:

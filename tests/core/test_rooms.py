@@ -175,8 +175,11 @@ class RoomsAgainstAModel(RuleBasedStateMachine):
     def sessions_know_their_rooms(self) -> None:
         for session_id, session in self.sessions.items():
             mine = {room_id for room_id, members in self.local.items() if session_id in members}
-            assert set(session.subscriptions) == mine
-            for room_id, subscription in session.subscriptions.items():
+            assert set(self.rooms.of(session)) == mine
+            for room_id in mine:
+                room = self.rooms.find(room_id)
+                assert room is not None
+                subscription = room.subscribers[session_id]
                 assert {(c.scope, c.users) for c in subscription.channels.values()} == (
                     self.local[room_id][session_id]
                 )

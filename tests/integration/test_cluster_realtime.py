@@ -94,6 +94,7 @@ async def test_user_notifications_cross_with_counts_of_the_whole_cluster() -> No
         websocket(third.ws_url) as other,
     ):
         room = (await watcher.subscribe("harbor", "boats", users="all", scope="none"))["roomId"]
+        assert (await watcher.notification())["result"] == {"count": 1}, "itself"
         await other.subscribe("harbor", "boats", volatile={"who": "other"})
         entered = await watcher.notification()
         assert (entered["type"], entered["user"], entered["result"]) == ("user", "in", {"count": 2})

@@ -205,8 +205,8 @@ async def test_requests_under_way_and_subscriptions_end_with_the_connection() ->
             while not front.probe.waiting:
                 await trio.lowlevel.checkpoint()
             (session,) = front.probe.sessions
-            assert session.subscriptions
-        while front.probe.waiting or session.subscriptions:
+            assert front.app.realtime.of(session)
+        while front.probe.waiting or front.app.realtime.of(session):
             await trio.lowlevel.checkpoint()
         assert front.log.calls == []
 
