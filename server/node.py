@@ -30,6 +30,7 @@ from server.controllers.server import ServerController
 from server.core.actions import ActionTable
 from server.core.identity import NodeInfo
 from server.core.names import ENTROPY_BYTES, readable_id
+from server.core.outbox import OutboxCounters
 from server.dispatch import Dispatch
 from server.events import KuzzleStart, Shutdown
 from server.loading import LoadedPlugin, PluginCrash, load_plugins, start_plugins
@@ -72,6 +73,7 @@ class Node:
     log: Any
     bound: Bound
     turn: Turn
+    outbox: OutboxCounters
     realtime: Realtime
     dispatch: Dispatch
     app: App
@@ -105,7 +107,7 @@ def assemble(config: LoadedConfig, log: Any) -> Node:
         started_at=_now_ms(),
         url=lambda: config.server.url or _url(_reachable(bound.host), bound.port),
     )
-    turn = Turn()
+    turn, outbox = Turn(), OutboxCounters()
     dispatch = Dispatch(config.limits, log)
     realtime = Realtime(node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit)
     actions = ActionTable()
@@ -124,7 +126,7 @@ def assemble(config: LoadedConfig, log: Any) -> Node:
     actions.add(RealtimeController(realtime))
     actions.add(ServerController(info, actions, told_of_plugins, _now_ms, app.why_not_ready))
 
-    core = Core(realtime=realtime, turn=turn, app=app, add_readiness=app.add_readiness)
+    core = Core(realtime=realtime, turn=turn, app=app, outbox=outbox, add_readiness=app.add_readiness)
 
     def context_for(plugin: type[Plugin]) -> Context:
         return Context(
@@ -142,12 +144,14 @@ def assemble(config: LoadedConfig, log: Any) -> Node:
             "controllers": list(loaded.controllers),
         }
     dispatch.warn_of_unheard([(entry.controller, entry.name) for entry in actions])
-    return Node(config, info, log, bound, turn, realtime, dispatch, app, plugins)
+    return Node(config, info, log, bound, turn, outbox, realtime, dispatch, app, plugins)
 
 
 async def _live(node: Node, stopping: trio.Event, *, task_status: trio.TaskStatus[NodeInfo]) -> None:
     leaving = trio.Event()
-    listen = partial(serve, node.app, node.config, node.turn, stopping=leaving, log=node.log)
+    listen = partial(
+        serve, node.app, node.config, node.turn, stopping=leaving, counters=node.outbox, log=node.log
+    )
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as background:
             background.start_soon(node.turn.run)

@@ -21,6 +21,7 @@ import trio
 from server.core.actions import Action, Controller, action
 from server.core.errors import ApiError, PluginApiError
 from server.core.identity import NodeInfo
+from server.core.outbox import OutboxCounters
 from server.core.requests import Request
 from server.core.responses import Response
 from server.core.session import Session
@@ -59,6 +60,7 @@ __all__ = [
     "KuzzleStart",
     "NoConfig",
     "NodeInfo",
+    "OutboxCounters",
     "Plugin",
     "PluginApiError",
     "PluginError",
@@ -114,6 +116,8 @@ class Core:
     realtime: Realtime
     turn: Turn
     app: Api
+    outbox: OutboxCounters
+    """What became of everything written to clients."""
     add_readiness: Callable[[Callable[[], str | None]], None]
     """Add a check that `GET /_ready` asks: it returns why the node is not ready, or None when it is."""
 

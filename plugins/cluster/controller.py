@@ -4,24 +4,27 @@ A node that is not ready answers all three with 503 and the message `ko`, the re
 names come from said 404; load balancers and people expect 503.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cluster import Mesh
 from plugins.cluster.status import cluster_status
-from server.plugin import ApiError, PluginApiError, Request, action
+from server.plugin import ApiError, Core, PluginApiError, Request, action
 
 NOT_STARTED = "the mesh of this node is not started"
 
 
 class ClusterController:
-    """Answers for one node. `mesh` gives its mesh once it runs; `dropped` what did not cross to or from it, by
-    reason."""
+    """Answers for one node. `mesh` gives its mesh once it runs; `dropped` what did not cross to or from it, by reason.
+
+    Health and status are for everybody, also where anonymous use of the API is shut: load balancers and operators ask
+    them. Reset changes something, and is not."""
 
     name = "cluster"
 
-    def __init__(self, mesh: Callable[[], Mesh | None], dropped: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, mesh: Callable[[], Mesh | None], core: Core, dropped: Mapping[str, int]) -> None:
         self._mesh = mesh
+        self._core = core
         self._dropped = dropped
 
     @action(http=[("GET", "/health")], public=True)
@@ -30,7 +33,7 @@ class ClusterController:
         self._ready_mesh()
         return "ok"
 
-    @action(http=[("POST", "/reset")], public=True)
+    @action(http=[("POST", "/reset")])
     async def reset(self, _request: Request) -> str:
         """Make all nodes read each other's rooms anew. Attached clients and their subscriptions stay.
 
@@ -46,7 +49,7 @@ class ClusterController:
     @action(http=[("GET", "/status")], public=True)
     def status(self, _request: Request) -> dict[str, Any]:
         """The cluster as this node sees it."""
-        return cluster_status(self._ready_mesh(), self._dropped())
+        return cluster_status(self._ready_mesh(), self._core, self._dropped)
 
     def _ready_mesh(self) -> Mesh:
         mesh = self._mesh()

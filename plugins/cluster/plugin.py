@@ -30,7 +30,7 @@ class ClusterPlugin(Plugin):
 
     def controllers(self) -> Sequence[Controller]:
         """`cluster/cluster`."""
-        return [ClusterController(lambda: self._mesh, lambda: dict(self._bridge.dropped))]
+        return [ClusterController(lambda: self._mesh, self.context.core, self._bridge.dropped)]
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Be in the mesh until cancelled, then say goodbye.

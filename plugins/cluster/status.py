@@ -5,6 +5,7 @@ do not answer now. Times are milliseconds: `…_at` since 1970, others durations
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -13,9 +14,10 @@ from cluster import Mesh
 from cluster.core.identity import Card
 from cluster.core.link import Link
 from cluster.core.liveness import Health
+from server.plugin import Core
 
 
-def cluster_status(mesh: Mesh, dropped: dict[str, int]) -> dict[str, Any]:
+def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict[str, Any]:
     """The result of `cluster/cluster:status`."""
     core = mesh.core
     alive = [link for link in core.links if link.health in (Health.UP, Health.SILENT)]
@@ -30,7 +32,8 @@ def cluster_status(mesh: Mesh, dropped: dict[str, int]) -> dict[str, Any]:
             "epoch": str(core.epoch),
             "pool": _pool(mesh),
             "overloads": mesh.overloads,
-            "dropped": dict(core.say.dropped) | dropped,
+            "dropped": {**core.say.dropped, **dropped},
+            "clients": _clients(server),
             "bad_frames": core.bad_frames,
             "stale_frames": core.stale_frames,
         },
@@ -91,6 +94,24 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
 def _state(link: Link) -> str:
     """One word for the table: how the peer is, or else how far we are with it."""
     return link.sync.value if link.health is Health.UP else link.health.value
+
+
+def _clients(server: Core) -> dict[str, Any]:
+    """What became of the notifications for this node's own clients, per recipient; drops by reason."""
+    told, written = server.realtime.counters, server.outbox
+    return {
+        "published": told.published,
+        "delivered": told.delivered,
+        "held": told.held,
+        "received": told.received,
+        "forwarded": told.forwarded,
+        "lost": told.lost,
+        "losses_announced": told.losses_announced,
+        "dropped": told.dropped,
+        "frames_sent": written.frames_sent,
+        "bytes_sent": written.bytes_sent,
+        "frames_dropped": {reason.value: count for reason, count in written.frames_dropped.items()},
+    }
 
 
 def _pool(mesh: Mesh) -> dict[str, Any]:
