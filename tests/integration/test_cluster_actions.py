@@ -141,22 +141,23 @@ async def test_not_ready_is_503_with_the_reason(verb: str, action: str) -> None:
 async def test_without_redis_a_node_serves_and_joins_as_soon_as_it_can() -> None:
     async with redis_server() as redis:
         await redis.stop()
-        async with running_node(redis=redis.url, name="a") as a, running_node(redis=redis.url, name="b") as b:
-            async with websocket(a.ws_url) as client:
-                await client.subscribe("harbor", "boats")
-                await client.result("realtime", "publish", index="harbor", collection="boats", body={"n": 1})
-                assert (await client.notification())["result"]["_source"]["n"] == 1
-                reply = await client.request("cluster/cluster", "health")
-                assert reply["status"] == 503
-                assert "Redis" in reply["error"]["props"][0]
-                await redis.start()
-                await a.ready(2)
-                await b.ready(2)
-                async with websocket(b.ws_url) as author:
-                    await author.result(
-                        "realtime", "publish", index="harbor", collection="boats", body={"n": 2}
-                    )
-                assert (await client.notification())["result"]["_source"]["n"] == 2
+        async with (
+            running_node(redis=redis.url, name="a") as a,
+            running_node(redis=redis.url, name="b") as b,
+            websocket(a.ws_url) as client,
+        ):
+            await client.subscribe("harbor", "boats")
+            await client.result("realtime", "publish", index="harbor", collection="boats", body={"n": 1})
+            assert (await client.notification())["result"]["_source"]["n"] == 1
+            reply = await client.request("cluster/cluster", "health")
+            assert reply["status"] == 503
+            assert "Redis" in reply["error"]["props"][0]
+            await redis.start()
+            await a.ready(2)
+            await b.ready(2)
+            async with websocket(b.ws_url) as author:
+                await author.result("realtime", "publish", index="harbor", collection="boats", body={"n": 2})
+            assert (await client.notification())["result"]["_source"]["n"] == 2
 
 
 async def test_redis_that_goes_away_changes_nothing() -> None:
