@@ -58,7 +58,8 @@ check: setup ## Look at the code without running it: lint, format, types, layers
 
 .PHONY: test
 test: check ## Check, then run the quick tests: core, contracts, shells, real nodes
-	$(BIN)/pytest -m "not slow and not bench"
+	$(BIN)/pytest -m "not slow and not bench" tests/core --cov
+	$(BIN)/pytest -m "not slow and not bench" --ignore=tests/core
 
 .PHONY: test-all
 test-all: setup ## Run the tests that take long, too (after `make test`)

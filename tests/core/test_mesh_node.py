@@ -12,6 +12,7 @@ from cluster.core import effects as fx
 from cluster.core import messages
 from cluster.core.identity import LATEST_BOOT, Card, Epoch
 from cluster.core.limits import Limits
+from cluster.core.link import Sync
 from cluster.core.liveness import Health
 from cluster.core.node import MeshNode
 from cluster.keys import Sealer
@@ -690,6 +691,31 @@ class TestFailure:
         world.heal()
         world.run(1)
         world.check_at_rest()
+
+    def test_only_witnesses_of_this_very_life_count(self) -> None:
+        world, (a, b, c) = cluster_of("abc")
+        world.run(1)
+        world.cut("b", "a")
+        world.run_until(lambda: link(a, "b").health is Health.SILENT, 3)
+        vouched = link(a, "b").liveness.last_vouched
+        other_life = messages.LinkReport(Epoch(b.boot + 1, 0), True, 0, 0, 0, 0, 0)
+        for links in ({}, {"b": other_life}):
+            beat = messages.Heartbeat("c", c.core.epoch, 0, {}, links)
+            a.core.published(messages.encode_published(b"h\x00", beat), world.now)
+            assert link(a, "b").liveness.last_vouched == vouched
+
+    def test_a_short_stall_is_forgiven_and_costs_nothing(self) -> None:
+        world, (a, _b) = cluster_of("ab")
+        world.run(1)
+        a.core.time_passed(a.core._beat_at + world.limits.stall_after)
+        assert a.core.why_not_ready() is None
+        assert link(a, "b").is_live
+
+    def test_a_stall_while_joining_only_goes_on_joining(self) -> None:
+        world, (a, _b) = cluster_of("ab")
+        link(a, "b").greet(world.now, [])
+        a.core.time_passed(world.now + 5)
+        assert link(a, "b").sync is Sync.GREETING
 
     def test_a_closed_connection_of_a_living_node_is_no_death(self) -> None:
         world, (a, _b) = cluster_of("ab")

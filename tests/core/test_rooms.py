@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -125,13 +126,19 @@ class RoomsAgainstAModel(RuleBasedStateMachine):
         self.rooms.remote_counted(node, room_id, count)
         known = self.remote.get(node, {}).get(room_id)
         if known is not None:
-            self.remote[node][room_id] = RemoteShare(count, known.wants_users)
+            self.remote[node][room_id] = attrs.evolve(known, count=count)
 
     @rule(node=nodes, place=places, body=bodies)
     def is_closed_elsewhere(self, node: str, place: tuple[str, str], body: int) -> None:
         room_id = self.key(place, body).id
         self.rooms.remote_closed(node, room_id)
         self.remote.get(node, {}).pop(room_id, None)
+
+    @rule(node=nodes, is_away=st.booleans())
+    def another_node_does_not_answer(self, node: str, is_away: bool) -> None:
+        self.rooms.remote_away(node, is_away=is_away)
+        for room_id, share in self.remote.get(node, {}).items():
+            self.remote[node][room_id] = attrs.evolve(share, is_away=is_away)
 
     @precondition(lambda self: self.remote)
     @rule(node=nodes)
@@ -152,7 +159,8 @@ class RoomsAgainstAModel(RuleBasedStateMachine):
     def counts_are_the_sum_of_all_nodes(self) -> None:
         for room in self.rooms:
             shares = [shares[room.id] for shares in self.remote.values() if room.id in shares]
-            assert room.count == len(self.local.get(room.id, {})) + sum(share.count for share in shares)
+            there = sum(share.count for share in shares if not share.is_away)
+            assert room.count == len(self.local.get(room.id, {})) + there
             assert dict(room.remote) == {
                 node: shares[room.id] for node, shares in self.remote.items() if room.id in shares
             }
@@ -205,6 +213,37 @@ def wants(option: tuple[Scope, Users], audience: Audience) -> bool:
 
 TestRooms = RoomsAgainstAModel.TestCase
 TestRooms.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+# -- Each step of it, once for certain --------------------------------------------------------------------------------
+
+
+def test_leaving_ends_every_channel_and_only_empty_ones_go() -> None:
+    rooms, ann, bob = Rooms(), a_session("ann"), a_session("bob")
+    room = enter(rooms, ann, a_key()).subscription.room
+    enter(rooms, ann, a_key(), Scope.IN, Users.ALL)
+    enter(rooms, bob, a_key())
+    assert rooms.leave(ann, room.id).change is Change.COUNTED
+    assert [channel.scope for channel in room.channels.values()] == [Scope.ALL]
+    enter(rooms, ann, a_key())
+    assert rooms.leave(bob, room.id).change is Change.COUNTED, "and no channel was emptied"
+    assert rooms.leave(ann, room.id).change is Change.CLOSED
+    assert rooms.find(room.id) is None
+    assert not rooms.of(ann)
+
+
+def test_a_node_that_is_away_counts_no_more_but_is_still_told() -> None:
+    rooms, key = Rooms(), a_key()
+    rooms.remote_opened("otter", key, RemoteShare(3, wants_users=False))
+    rooms.remote_away("otter", is_away=True)
+    rooms.remote_away("heron", is_away=True)
+    room = rooms.find(key.id)
+    assert room is not None
+    assert room.count == 0
+    assert rooms.matching(key.index, key.collection, {}, None) == [room]
+    assert list(room.remote) == ["otter"]
+    rooms.remote_away("otter", is_away=False)
+    assert room.count == 3
 
 
 # -- Names -----------------------------------------------------------------------------------------------------------
