@@ -73,6 +73,7 @@ bench: setup ## Measure; needs a machine that does nothing else
 docs: setup ## Write the parts of docs/ that are made from the code
 	@mkdir -p docs/reference
 	$(BIN)/shoal config --reference > docs/reference/configuration.md
+	PYTHONPATH=tests $(BIN)/python -m support.reference_parts
 
 .PHONY: lock
 lock: setup ## Find the newest versions that pyproject.toml allows, and write the lock files

@@ -707,7 +707,8 @@ class TestFailure:
     def test_a_short_stall_is_forgiven_and_costs_nothing(self) -> None:
         world, (a, _b) = cluster_of("ab")
         world.run(1)
-        a.core.time_passed(a.core._beat_at + world.limits.stall_after)
+        out = a.core.time_passed(a.core._beat_at + world.limits.stall_after + 0.01)
+        assert "this node was stalled" in [effect.event for effect in out if isinstance(effect, fx.Belief)]
         assert a.core.why_not_ready() is None
         assert link(a, "b").is_live
 

@@ -237,6 +237,9 @@ def test_a_node_that_is_away_counts_no_more_but_is_still_told() -> None:
     rooms.remote_opened("otter", key, RemoteShare(3, wants_users=False))
     rooms.remote_away("otter", is_away=True)
     rooms.remote_away("heron", is_away=True)
+    rooms.remote_closed("heron", key.id)
+    rooms.remote_closed("otter", "no such room")
+    rooms.remote_counted("otter", "no such room", 1)
     room = rooms.find(key.id)
     assert room is not None
     assert room.count == 0
