@@ -221,6 +221,7 @@ TestRooms.settings = settings(max_examples=60, stateful_step_count=30)
 def test_leaving_ends_every_channel_and_only_empty_ones_go() -> None:
     rooms, ann, bob = Rooms(), a_session("ann"), a_session("bob")
     room = enter(rooms, ann, a_key()).subscription.room
+    assert not enter(rooms, ann, a_key()).is_new, "and entering twice is entering once"
     enter(rooms, ann, a_key(), Scope.IN, Users.ALL)
     enter(rooms, bob, a_key())
     assert rooms.leave(ann, room.id).change is Change.COUNTED
