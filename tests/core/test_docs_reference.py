@@ -130,6 +130,8 @@ def _texts(value: ast.expr | None) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts)
         case ast.IfExp(body=one, orelse=other):
             yield from (*_texts(one), *_texts(other))
+        case _:
+            pass
 
 
 # -- The log ---------------------------------------------------------------------------------------------------------

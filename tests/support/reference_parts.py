@@ -17,17 +17,17 @@ from typing import Any, get_args
 
 import attrs
 import msgspec
+import structlog
 
 from cluster.config import MeshConfig
 from cluster.core import messages
 from cluster.core.identity import Card
-from plugins.cluster.controller import ClusterController
-from server.controllers.auth import AuthController
-from server.controllers.realtime import RealtimeController
-from server.controllers.server import ServerController
-from server.core.actions import actions_of
+from plugins.cluster.config import ClusterConfig
+from plugins.cluster.plugin import ClusterPlugin
+from server.config import LoadedConfig
 from server.core.errors import CATALOGUE
 from server.core.limits import Limits
+from server.node import assemble
 from support.documents import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -126,11 +126,12 @@ def _explained(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
 
 def node_limits() -> str:
     """What can be set in the table [limits]."""
+    fields = attrs.fields_dict(Limits)
     return table(
         "limit | default | why",
         (
-            (f"`{field.name}`", _quantity(field.default, field.metadata["unit"]), field.metadata["help"])
-            for field in attrs.fields(Limits)
+            (f"`{name}`", _quantity(value, fields[name].metadata["unit"]), fields[name].metadata["help"])
+            for name, value in attrs.asdict(Limits()).items()
         ),
     )
 
@@ -273,27 +274,19 @@ def _kind(kind: Any) -> str:
 
 def action_table() -> str:
     """Every action of a node with the cluster plugin."""
-    controllers: list[tuple[type, str, str]] = [
-        (ServerController, "", ""),
-        (AuthController, "", ""),
-        (RealtimeController, "", ""),
-        (ClusterController, "cluster/", "/_plugin/cluster"),
-    ]
+    config = LoadedConfig(plugins={"cluster": (ClusterPlugin, ClusterConfig())})
+    actions = assemble(config, structlog.get_logger()).app.actions
 
     def rows() -> Iterator[tuple[str, ...]]:
-        for cls, prefix, route_prefix in controllers:
-            controller = cls.__new__(cls)
-            name = getattr(cls, "name", None)
-            if not isinstance(name, str):  # attrs keeps a field's default elsewhere
-                object.__setattr__(controller, "name", attrs.fields_dict(cls)["name"].default)
-            for action in actions_of(controller, prefix, route_prefix):
-                routes = (
-                    "<br>".join(f"`{verb} {path}`" for verb, path in action.http)
-                    or "WebSocket or `POST /_query`"
-                )
-                said = (inspect.getdoc(action.call) or "").split("\n\n")[0]
-                public = "yes" if action.is_public else ""
-                yield f"`{action.controller}:{action.name}`", routes, said, public
+        for action in actions:
+            routes = "<br>".join(f"`{verb} {path}`" for verb, path in action.http)
+            said = (inspect.getdoc(action.call) or "").split("\n\n")[0]
+            yield (
+                f"`{action.controller}:{action.name}`",
+                routes or "WebSocket or `POST /_query`",
+                said,
+                "yes" if action.is_public else "",
+            )
 
     return table("action | route | what it does | public", rows())
 
