@@ -5,7 +5,18 @@
 // The test stops and starts the first node on the word of this scenario, and gives as SHOAL_CLOSE_CODES the codes
 // that the SDK may see: 1012 for a node that leaves, 1006 for one that is killed.
 
-const { Record, assert, connect, cue, index, nodes, scenario, tell, until } = require("./session.cjs");
+const {
+  Record,
+  assert,
+  connect,
+  cue,
+  index,
+  nodes,
+  resubscribed,
+  scenario,
+  tell,
+  until,
+} = require("./session.cjs");
 
 scenario(async () => {
   const subscriber = await connect(nodes[0], { reconnectionDelay: 50 });
@@ -34,11 +45,8 @@ scenario(async () => {
   tell("lost", { code });
   await cue("node is back");
   await returns.reach(1);
-  await until(
-    () => publisher.realtime.count(roomId),
-    (count) => count === 1,
-    "the replayed subscription is in the count",
-  );
+  await resubscribed(subscriber, heard.items[0]);
+  assert.equal(await publisher.realtime.count(roomId), 1);
   await publisher.realtime.publish(index, "alarms", { level: 2 });
   await heard.reach(2);
   assert.deepEqual(

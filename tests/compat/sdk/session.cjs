@@ -84,6 +84,20 @@ async function until(ask, check, what) {
   }
 }
 
+/**
+ * Wait until the SDK has subscribed again, on the channel of a notification that it got before the connection was lost.
+ *
+ * It tells nobody when it has, so this looks at its listeners. The reply alone is not enough: the SDK listens to the
+ * channel some promises after it, and what Node reads together with the reply passes by unheard.
+ */
+function resubscribed(kuzzle, { room }) {
+  return until(
+    async () => kuzzle.protocol.listeners(room).length,
+    (count) => count === 1,
+    "the SDK listens to its channel again",
+  );
+}
+
 /** An index of its own for each run, so that scenarios may share a cluster. */
 const index = `sdk-${process.pid}-${Date.now()}`;
 
@@ -115,4 +129,16 @@ async function scenario(play) {
   }
 }
 
-module.exports = { Record, assert, connect, connectHttp, cue, index, nodes, scenario, tell, until };
+module.exports = {
+  Record,
+  assert,
+  connect,
+  connectHttp,
+  cue,
+  index,
+  nodes,
+  resubscribed,
+  scenario,
+  tell,
+  until,
+};
