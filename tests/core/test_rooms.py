@@ -233,14 +233,31 @@ def test_leaving_ends_every_channel_and_only_empty_ones_go() -> None:
     assert not rooms.of(ann)
 
 
+def test_what_another_node_closes_is_gone_and_what_it_never_had_is_not() -> None:
+    rooms, one, two = Rooms(), a_key(), a_key(BODIES[1])
+    for key in (one, two):
+        rooms.remote_opened("otter", key, RemoteShare(1, wants_users=False))
+    rooms.remote_opened("heron", two, RemoteShare(1, wants_users=False))
+    rooms.remote_closed("heron", one.id)
+    rooms.remote_closed("otter", one.id)
+    assert rooms.find(one.id) is None
+    rooms.remote_closed("otter", two.id)
+    rooms.remote_closed("otter", two.id)
+    assert [room.id for room in rooms] == [two.id], "the other node has it still"
+    rooms.remote_counted("heron", two.id, 7)
+    rooms.remote_counted("otter", two.id, 7)
+    rooms.remote_counted("heron", "no such room", 7)
+    assert [room.count for room in rooms] == [7]
+    rooms.remote_gone("heron")
+    rooms.remote_gone("heron")
+    assert list(rooms) == []
+
+
 def test_a_node_that_is_away_counts_no_more_but_is_still_told() -> None:
     rooms, key = Rooms(), a_key()
     rooms.remote_opened("otter", key, RemoteShare(3, wants_users=False))
     rooms.remote_away("otter", is_away=True)
     rooms.remote_away("heron", is_away=True)
-    rooms.remote_closed("heron", key.id)
-    rooms.remote_closed("otter", "no such room")
-    rooms.remote_counted("otter", "no such room", 1)
     room = rooms.find(key.id)
     assert room is not None
     assert room.count == 0
