@@ -25,7 +25,7 @@ from wsproto.utilities import LocalProtocolError
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
-from server.core.frames import CloseCode, close_frame, is_close, is_pong, text_frame
+from server.core.frames import CloseCode, close_frame, ends_with_close, is_close, is_pong, text_frame
 from server.core.heads import plain_handshake
 from server.core.limits import Limits
 from server.core.responses import Response
@@ -109,7 +109,7 @@ class WebSocketClient:
             if self._session is not None:
                 self._app.close_session(self._session)
             self._turn.flush()
-        await self._wire.depart()
+        await self._wire.depart(is_farewell=ends_with_close)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with this code and reason, after what waits already. The caller is not kept waiting."""

@@ -7,6 +7,7 @@ closing a socket that holds unread bytes makes the kernel send a reset, and the 
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -61,8 +62,9 @@ class Wire:
             self.outbox.quiet_sweeps = 0
             return data
 
-    async def depart(self) -> None:
-        """Send what waits, say that nothing follows, and wait until the client has ended its side, too.
+    async def depart(self, *, is_farewell: Callable[[bytes], bool] = lambda _data: False) -> None:
+        """Send what waits, say that nothing follows, and wait until the client has ended its side, too, or until what
+        it sends `is_farewell`.
 
         Takes at most `limits.close_s` from the outbox's `finish` on, which this calls: the connection's life ends then.
         """
@@ -72,8 +74,9 @@ class Wire:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:  # it is gone
             return
-        while await self.receive(_DISCARD_BYTES):
-            pass
+        while data := await self.receive(_DISCARD_BYTES):
+            if is_farewell(data):
+                return
 
     def give_up(self) -> None:
         """Write no more. If something is left that the client did not take, closing the socket then is a reset."""

@@ -9,6 +9,8 @@ from typing import Final
 
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
+_LONGEST_CLOSE: Final = 2 + 4 + 125
+"""A client's close frame: two bytes of header, the mask, and what a control frame may carry at the most."""
 _SHORT_HEADERS: Final = tuple(bytes((_TEXT, length)) for length in range(126))
 """Ready for payloads of fewer than 126 bytes, whose length fits into the second byte."""
 
@@ -49,6 +51,15 @@ def close_frame(code: int, reason: str) -> bytes:
         raise ValueError(f"a server does not close with code {code}")
     text = reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore").encode()
     return bytes((_CLOSE, 2 + len(text))) + code.to_bytes(2, "big") + text
+
+
+def ends_with_close(data: bytes) -> bool:
+    """Tell whether what a client sent ends with a whole close frame: it has answered ours, and waits for us to go
+    (RFC 6455, 7.1.1)."""
+    for at in range(max(0, len(data) - _LONGEST_CLOSE), len(data) - 5):
+        if data[at] == _CLOSE and data[at + 1] == 0x80 | (len(data) - at - 6):
+            return True
+    return False
 
 
 def is_close(frame: bytes) -> bool:

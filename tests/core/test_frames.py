@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from server.core.frames import MAX_REASON_BYTES, CloseCode, close_frame, is_close, is_pong, text_frame
+from server.core.frames import (
+    MAX_REASON_BYTES,
+    CloseCode,
+    close_frame,
+    ends_with_close,
+    is_close,
+    is_pong,
+    text_frame,
+)
 
 
 def read(data: bytes) -> list[object]:
@@ -59,6 +67,27 @@ def test_a_reason_that_is_no_text_is_sent_as_well_as_it_can_be() -> None:
 def test_a_server_does_not_close_with_a_code_that_the_sdk_or_the_protocol_forbids(code: int) -> None:
     with pytest.raises(ValueError, match=str(code)):
         close_frame(code, "")
+
+
+@given(st.binary(max_size=200), st.text(max_size=30))
+def test_the_close_frame_of_a_client_is_found_at_the_end_of_anything(before: bytes, reason: str) -> None:
+    client = Connection(ConnectionType.CLIENT)
+    farewell = client.send(CloseConnection(1000, reason))
+    assert ends_with_close(before + farewell)
+    assert not ends_with_close((before + farewell)[:-1].replace(b"\x88", b"\x81"))
+
+
+def test_what_is_no_close_frame_is_none() -> None:
+    for data in (
+        b"",
+        b"\x88",
+        b"\x88\x80\0\0\0",
+        b"\x88\x02\0\0\0\0\0\0",
+        b"\x81\x82\0\0\0\0\0\0",
+        bytes(500),
+    ):
+        assert not ends_with_close(data)
+    assert ends_with_close(b"\x88\x80\0\0\0\0")
 
 
 def test_a_pong_is_known() -> None:

@@ -24,6 +24,16 @@ async def test_websocket_clients_get_what_waits_and_are_told_to_come_back() -> N
         assert front.probe.attached == []
 
 
+async def test_a_client_that_answers_the_close_is_let_go_at_once() -> None:
+    async with open_front(close_s=60) as front, raw_client(front) as client:
+        await client.upgrade()
+        front.stopping.set()
+        assert await client.close_code() == (CloseCode.SERVICE_RESTART, "service restart")
+        await client.send(masked(b"\x03\xf4", CLOSE))
+        with trio.fail_after(20):  # and keeps its socket open: RFC 6455 lets the server close first
+            await front.stopped.wait()
+
+
 async def test_nobody_is_let_in_any_more() -> None:
     async with open_front() as front:
         front.stopping.set()
