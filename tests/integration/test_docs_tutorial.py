@@ -21,7 +21,7 @@ import trio
 from server.cli.children import PYTHON_M, Child, open_child
 from server.cli.up import free_ports_from
 from support.documents import ROOT, Block, blocks
-from support.node_js import node_program
+from support.node_js import install_packages, node_program
 from support.processes import Node, running_node
 from support.waiting import eventually
 
@@ -93,12 +93,13 @@ async def test_the_javascript_example_works() -> None:
 
 
 async def test_the_sdk_example_works() -> None:
-    packages = ROOT / "tests" / "compat" / "node_modules"
-    if not (packages / "kuzzle-sdk").is_dir():
-        pytest.skip("kuzzle-sdk is not installed; tests/compat installs it")
+    package = ROOT / "tests" / "compat"
+    await node_program()
+    await install_packages(package)
+    packages = str(package / "node_modules")
     async with (
         running_node() as node,
-        run_in_node_js(str(EXAMPLES / "sdk.cjs"), str(node.port), NODE_PATH=str(packages)) as child,
+        run_in_node_js(str(EXAMPLES / "sdk.cjs"), str(node.port), NODE_PATH=packages) as child,
     ):
         await child.line("subscribed")
         await node.post("/harbor/boats/_publish", BOAT)
