@@ -369,7 +369,7 @@ class Link:
 
     def ended(self, out: list[Effect]) -> None:
         """This life of the peer is over, or given up on."""
-        self.mailbox.broke_off(out)
+        self.mailbox.ended(out)
         self.slice.drop(out)
 
     def _lost_faith(self, now: float, out: list[Effect]) -> None:

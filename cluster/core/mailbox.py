@@ -24,6 +24,8 @@ class Mailbox:
         self._peer = peer
         self._follower: Follower[Notification] = Follower(peer, "notify", limits, ask)
         self.received = self._follower.stream
+        self._heartbeat = limits.heartbeat
+        self._forget_at = 0.0
         self._recent: set[str] = set()
         self._earlier: set[str] = set()
         self._is_last_word_told = False
@@ -67,7 +69,9 @@ class Mailbox:
     def heartbeat(self, tail: int, now: float, out: list[Effect]) -> None:
         """The peer says how far the stream goes."""
         self._follower.learn_tail(tail, now, out)
-        self._earlier, self._recent = self._recent, set()
+        if now >= self._forget_at:  # while much is said, heartbeats come more often than that
+            self._forget_at = now + self._heartbeat
+            self._earlier, self._recent = self._recent, set()
 
     def repair(self, now: float, out: list[Effect]) -> None:
         """Ask again for what is missing, if it is time to."""
@@ -78,23 +82,33 @@ class Mailbox:
     def closed(self, tail: int, out: list[Effect]) -> None:
         """The peer leaves, and says how far the stream went: what is missing goes with it."""
         self._is_last_word_told = True
-        if tail > self.received.position:
-            self.received.learn_tail(tail)
-            lost, ready = self.received.give_up(tail + 1)
-            self._tell_loss(len(lost), None, out)
-            self._deliver(ready, out)
+        self.received.learn_tail(tail)
+        self._give_up(out)
 
     def broke_off(self, out: list[Effect]) -> None:
         """The peer fell silent, or a new life of it began: it may have said something last that nobody heard, so
-        those to whom it spoke in its last two heartbeats are told, once."""
+        those to whom it spoke in its last two heartbeats are told, once. Everybody is, if something is known to be
+        missing: only the peer can say for whom that was."""
         rooms = self._recent | self._earlier
-        if rooms and not self._is_last_word_told:
-            out.append(Lost(self._peer, None, dict.fromkeys(sorted(rooms), 0)))
+        is_missing = self.received.missing() is not None
+        if (rooms or is_missing) and not self._is_last_word_told:
+            out.append(Lost(self._peer, None, None if is_missing else dict.fromkeys(sorted(rooms), 0)))
         self._is_last_word_told = True
+
+    def ended(self, out: list[Effect]) -> None:
+        """This life of the peer is over: what is missing went with it, and what waited for that need not wait."""
+        self.broke_off(out)
+        self._give_up(out)
 
     def went_on(self) -> None:
         """It was only away: should it fall silent again, that is to be told again."""
         self._is_last_word_told = False
+
+    def _give_up(self, out: list[Effect]) -> None:
+        if self.received.missing() is not None:
+            lost, ready = self.received.give_up(self.received.tail + 1)
+            self._tell_loss(len(lost), None, out)
+            self._deliver(ready, out)
 
     def _tell_loss(self, count: int, rooms: dict[str, int] | None, out: list[Effect]) -> None:
         out.append(Lost(self._peer, count, rooms))

@@ -295,8 +295,7 @@ class MeshNode:
         former = self.notify_topic
         later = known.boot + OUTBID_STEP + self._me.epoch.boot % OUTBID_STEP
         self._take_epoch(Epoch(later, 0), now, out)
-        out.append(MoveTopic(former, self.notify_topic))
-        self._peers.start_over(now, out)
+        self._peers.start_over(MoveTopic(former, self.notify_topic), now, out)
 
     def _ask_for_reset(self, out: list[Effect]) -> None:
         if self._reset_waits:

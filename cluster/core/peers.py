@@ -109,12 +109,13 @@ class Peers:
                 if report is not None and report.epoch.boot == link.epoch.boot:
                     link.liveness.vouched(now - report.heard_ms / 1000)
 
-    def start_over(self, now: float, out: list[Effect]) -> None:
-        """We begin a new life: every link is begun anew."""
+    def start_over(self, move: Effect, now: float, out: list[Effect]) -> None:
+        """We begin a new life: every link is ended, then we move, then every link is begun anew."""
         cards = [link.card for link in self.links.values()]
         for link in list(self.links.values()):
             self.forget(link, out)
         self._remembered.clear()  # numbered for the life that is over
+        out.append(move)
         for card in cards:
             self._begin(card, now, out)
 
