@@ -136,6 +136,7 @@ class Mesh:
         self._is_flush_due = False
         self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
         self._changed = trio.Event()
+        self._told_reason: str | None = "not started"
         self._wake_clock = trio.Event()
         self._sleeps_until = float("-inf")
         self._visit_pool = trio.Event()
@@ -246,6 +247,8 @@ class Mesh:
 
     async def run(self) -> None:
         """Take part until cancelled."""
+        card = self._core.card
+        self._log.info("mesh bound", pub=card.pub, router=card.router, cluster=self._config.name)
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC, self._core.notify_topic):
             self._transport.subscribe(topic)
         async with trio.open_nursery() as nursery:
@@ -274,6 +277,18 @@ class Mesh:
             if now >= self._core.next_deadline():
                 self._perform(self._core.time_passed(now))
                 self._turn_over()
+                self._note_readiness()
+
+    def _note_readiness(self) -> None:
+        """One line in the log when it changes; looked at as often as the heart beats."""
+        reason = self.why_not_ready()
+        if reason == self._told_reason:
+            return
+        self._told_reason = reason
+        if reason is None:
+            self._log.info("ready", nodes=1 + sum(link.is_live for link in self._core.links))
+        else:
+            self._log.warning("not ready", reason=reason)
 
     async def _keep_pool(self) -> None:
         while True:

@@ -86,7 +86,8 @@ class Pool(Protocol):
     Each card lives for the given time by the pool's own clock, so that nodes need not agree on theirs."""
 
     async def beat(self, node: str, card: bytes, lifetime_ms: int) -> list[bytes]:
-        """Write (or renew) the node's card and read all live ones, the own included, in one step.
+        """Write (or renew) the node's card and read all live ones, the own included, in one step. A different card
+        of the same node that was there before is returned, too: by it two nodes of one name notice each other.
 
         Raises `PoolUnavailable`, after a bounded time, when the pool does not answer. Cancelling it leaves the pool
         usable; whether the card was written is then unknown."""

@@ -159,9 +159,10 @@ class MemoryPool:
         """Write the card and read all live ones. Raises `PoolUnavailable` when `failure` says so."""
         await self._available()
         now = trio.current_time()
+        before, _ = self._cards.get(node, (card, 0.0))
         self._cards[node] = (card, now + lifetime_ms / 1000)
         self._cards = {node: kept for node, kept in self._cards.items() if kept[1] > now}
-        return [sealed for sealed, _ in self._cards.values()]
+        return [sealed for sealed, _ in self._cards.values()] + ([before] if before != card else [])
 
     async def withdraw(self, node: str, card: bytes) -> None:
         """Take the card away if it is still this one. Raises `PoolUnavailable`."""

@@ -28,6 +28,7 @@ _BEAT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lifetime = tonumber(ARGV[3])
+local before = redis.call('HGET', KEYS[1], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], now + lifetime, ARGV[1])
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
@@ -36,7 +37,17 @@ for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
 end
 redis.call('PEXPIRE', KEYS[1], lifetime * 10)
 redis.call('PEXPIRE', KEYS[2], lifetime * 10)
-return redis.call('HVALS', KEYS[1])
+local cards = {}
+for _, node in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  local card = redis.call('HGET', KEYS[1], node)
+  if card then
+    table.insert(cards, card)
+  end
+end
+if before and before ~= ARGV[2] then
+  table.insert(cards, before)
+end
+return cards
 """
 
 _WITHDRAW = """
@@ -71,8 +82,9 @@ class RedisPool:
         self._one_at_a_time = trio.Lock()
 
     async def beat(self, node: str, card: bytes, lifetime_ms: int) -> list[bytes]:
-        """Write the card and read all. Raises `PoolUnavailable` after `ANSWER_LIMIT_S` (twice that when Redis had
-        closed the connection). When cancelled, the thread ends by itself within the same time."""
+        """Write the card and read all, and the one that it replaced. Raises `PoolUnavailable` after `ANSWER_LIMIT_S`
+        (twice that when Redis had closed the connection). When cancelled, the thread ends by itself within the same
+        time."""
         cards = await self._call(lambda: self._beat(keys=self._keys, args=[node, card, lifetime_ms]))
         if not isinstance(cards, list) or not all(isinstance(found, bytes) for found in cards):
             raise PoolUnavailable("Redis answered the heartbeat with something else than cards")

@@ -210,15 +210,15 @@ class _Readable:
             self._wait.cancel()
 
     async def batches(self) -> AsyncIterator[list[list[bytes]]]:
-        """All messages that are at hand, again and again; each message as its frames."""
-        descriptor = self.socket.fileno()
-        while True:
+        """All messages that are at hand, again and again; each message as its frames. Ends with the socket, which what
+        a message causes may close."""
+        while not self.socket.closed:
             if batch := self._receive():
                 yield batch
                 await trio.lowlevel.checkpoint()
             elif not self._has_input():
                 with trio.CancelScope() as self._wait:
-                    await trio.lowlevel.wait_readable(descriptor)
+                    await trio.lowlevel.wait_readable(self.socket.fileno())
                 self._wait = None
 
     def _has_input(self) -> bool:

@@ -40,6 +40,8 @@ class Admission:
     ) -> None:
         self.later_self: Epoch | None = None
         """The latest life under our own name that somebody knows of."""
+        self.bad_cards = 0
+        self.refusals = 0
         self._me = me
         self._peers = peers
         self._readiness = readiness
@@ -70,7 +72,7 @@ class Admission:
                 continue
             if card.id == self._me.id:
                 self.heard_of_self(card.epoch)
-            else:
+            elif not self._peers.has_left(card):
                 learned.add(card.id)
                 self._learn(card, card_bytes, now, out)
         self._readiness.found(learned)
@@ -82,8 +84,10 @@ class Admission:
         refusal = self._why_refuse(hello, card)
         if card is None or refusal is not None:
             reason, known = refusal or ("", None)
-            fields = {"peer": hello.origin, "reason": reason}
-            out.append(Belief("hello refused", fields, is_warning=True))
+            self.refusals += 1
+            if _is_worth_a_line(self.refusals):
+                fields = {"peer": hello.origin, "reason": reason, "count": self.refusals}
+                out.append(Belief("hello refused", fields, is_warning=True))
             answer = messages.Refused(self._me.id, self._me.epoch, hello.nonce, reason, known)
             out.append(Answer(identity, messages.encode(answer)))
             return
@@ -157,5 +161,13 @@ class Admission:
         try:
             return self._open_card(sealed)
         except CardError as error:
-            out.append(Belief("bad card", {"source": source, "error": str(error)}, is_warning=True))
+            self.bad_cards += 1
+            if _is_worth_a_line(self.bad_cards):
+                fields = {"source": source, "error": str(error), "count": self.bad_cards}
+                out.append(Belief("bad card", fields, is_warning=True))
             return None
+
+
+def _is_worth_a_line(count: int) -> bool:
+    """The 1st, 2nd, 4th, 8th… of a kind: whoever repeats it does not fill the log."""
+    return count & (count - 1) == 0

@@ -93,6 +93,9 @@ class Link:
         """What the peer says became of it."""
         self.applied: tuple[Epoch, int] = (Epoch(0, 0), 0)
         """The last change of our slice that the peer has applied, and in which epoch of ours."""
+        self.missed_since: tuple[Epoch, int] | None = None
+        """What the peer had applied of our slice when we last knew, if it was away meanwhile: it may have published
+        for rooms that it did not know of."""
         self.is_known_to_peer = False
         """Whether the peer's last heartbeat says that its link to us is live."""
         self.refusal: str | None = None
@@ -144,6 +147,11 @@ class Link:
     def state_tail(self) -> int:
         """The last change of the peer's slice that we know of."""
         return self._state.stream.tail
+
+    @property
+    def held_changes(self) -> int:
+        """Changes of the peer's slice that wait: for a snapshot, or behind a hole."""
+        return self._state.stream.held + sum(len(early.changes) for early in self._early)
 
     @property
     def gaps(self) -> int:
@@ -386,6 +394,7 @@ class Link:
         self._retry_at = now + self._limits.greet_at_most
         self._wait = self._limits.greet_at_most
         self.is_known_to_peer = False
+        self.missed_since = self.missed_since or self.applied
         self.mailbox.broke_off(out)
         self.slice.away(out)
 

@@ -18,7 +18,7 @@ import msgspec
 
 from cluster.core import messages
 from cluster.core.admission import Admission, OpenCard, SealCard
-from cluster.core.effects import Announce, Answer, Ask, Belief, Effect, MoveTopic
+from cluster.core.effects import Announce, Answer, Ask, Belief, Effect, Lost, MoveTopic
 from cluster.core.identity import Card, Epoch
 from cluster.core.limits import Limits
 from cluster.core.link import Link, Me
@@ -102,6 +102,16 @@ class MeshNode:
         return self._peers.stale_frames
 
     @property
+    def bad_cards(self) -> int:
+        """Cards that could not be opened."""
+        return self._admission.bad_cards
+
+    @property
+    def refusals(self) -> int:
+        """Hellos that were refused."""
+        return self._admission.refusals
+
+    @property
     def notify_topic(self) -> bytes:
         """The topic on which this life of this node is told of things."""
         return messages.notify_topic(self._me.id, self._me.epoch.boot)
@@ -173,7 +183,9 @@ class MeshNode:
         """The pool was read: these are the cards of all nodes that are in it."""
         out: list[Effect] = []
         self._readiness.pool_was_read()
+        bad_before = self._admission.bad_cards
         carded = self._admission.learn_all(sealed, "the pool", now, out)
+        self._readiness.unreadable_cards = self._admission.bad_cards - bad_before
         self._peers.pool_was_read(carded)
         self._outbid_if_known(now, out)
         return out
@@ -287,7 +299,7 @@ class MeshNode:
         """If somebody remembers a later life of this node's name (the wall clock went back, say), begin a later one
         still."""
         known = self._admission.later_self
-        if known is None or known <= self._me.epoch:
+        if known is None or known <= self._me.epoch or self._readiness.is_name_taken:
             return
         fields = {"own": str(self._me.epoch), "known": str(known)}
         out.append(Belief("epoch outbid", fields, is_warning=True))
@@ -309,7 +321,7 @@ class MeshNode:
         boot, tail = farewell.notify_tails.get(self._me.id, (0, 0))
         link.mailbox.closed(tail if boot == self._me.epoch.boot else 0, out)
         out.append(Belief("peer left", {"peer": link.id, "reason": farewell.reason}))
-        self._peers.forget(link, out)
+        self._peers.said_farewell(link, out)
 
     def _answer(self, identity: bytes, link: Link, question: Question, now: float, out: list[Effect]) -> None:
         replies: Iterable[Reply | None] = ()
@@ -317,7 +329,7 @@ class MeshNode:
             case messages.Ping(nonce=nonce):
                 replies = [messages.Pong(self._me.id, self._me.epoch, nonce)]
             case messages.Applied(of=of, number=number):
-                link.applied_by_peer(of, number)
+                self._applied(link, of, number, out)
             case messages.Sync(nonce=nonce):
                 self.say.flush(now, out)
                 replies = self.say.snapshot(nonce)
@@ -331,6 +343,16 @@ class MeshNode:
             case messages.Hello():  # pragma: no cover
                 raise AssertionError("a hello is answered before the link is known")
         out += [Answer(identity, messages.encode(reply)) for reply in replies if reply is not None]
+
+    def _applied(self, link: Link, of: Epoch, number: int, out: list[Effect]) -> None:
+        """A peer has applied our slice up to there. If it was away, it learned only now of the rooms that we opened
+        meanwhile: who subscribed to them is told that something it published may be missing."""
+        link.applied_by_peer(of, number)
+        if link.missed_since is None or of != self._me.epoch:
+            return
+        rooms, link.missed_since = self.say.rooms_unknown_to(link.missed_since), None
+        if rooms:
+            out.append(Lost(link.id, None, dict.fromkeys(rooms, 0)))
 
     def _reset_asked(self, link: Link, nonce: int, now: float, out: list[Effect]) -> None:
         if link.reset_taken == nonce:

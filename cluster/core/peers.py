@@ -15,7 +15,7 @@ import msgspec
 
 from cluster.core import messages
 from cluster.core.effects import Belief, Connect, Disconnect, Effect
-from cluster.core.identity import Card
+from cluster.core.identity import Card, Epoch
 from cluster.core.limits import Limits
 from cluster.core.link import Link, Me
 from cluster.core.liveness import Health
@@ -29,6 +29,8 @@ class _Remembered:
 
     sent: int
     received: Inbound[Notification]
+    applied: tuple[Epoch, int]
+    """What it had of our slice."""
 
 
 class Peers:
@@ -41,6 +43,7 @@ class Peers:
         self._me = me
         self._limits = limits
         self._carded: set[str] = set()
+        self._departed: OrderedDict[str, int] = OrderedDict()
         self._remembered: OrderedDict[tuple[str, int], _Remembered] = OrderedDict()
 
     def alive(self) -> list[Link]:
@@ -84,9 +87,23 @@ class Peers:
         link.ended(out)
         del self.links[link.id]
         out.append(Disconnect(link.id))
-        self._remembered[link.id, link.epoch.boot] = _Remembered(link.outgoing.tail, link.mailbox.received)
+        self._remembered[link.id, link.epoch.boot] = _Remembered(
+            link.outgoing.tail, link.mailbox.received, link.missed_since or link.applied
+        )
         if len(self._remembered) > self._limits.remembered_lives:
             self._remembered.popitem(last=False)
+
+    def said_farewell(self, link: Link, out: list[Effect]) -> None:
+        """The peer left on purpose: its card may be seen for a moment longer, and means nothing."""
+        self.forget(link, out)
+        self._departed[link.id] = link.epoch.boot
+        self._departed.move_to_end(link.id)
+        if len(self._departed) > self._limits.remembered_lives:
+            self._departed.popitem(last=False)
+
+    def has_left(self, card: Card) -> bool:
+        """Whether this very life, or a later one of the name, has said farewell."""
+        return card.epoch.boot <= self._departed.get(card.id, -1)
 
     def pool_was_read(self, carded: Iterable[str]) -> None:
         """These peers have a card in the pool: they are looked for as long as that is so."""
@@ -126,6 +143,7 @@ class Peers:
         remembered = self._remembered.pop((card.id, card.epoch.boot), None)
         if remembered is not None:
             link.mailbox.resume(remembered.received)
+            link.missed_since = remembered.applied
             link.outgoing.tail = remembered.sent
             link.outgoing.skip()  # what was published meanwhile was not even kept: it has to be told of that
         out.append(Connect(card))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from cluster.core import messages
 from cluster.core.effects import Effect, Publish
+from cluster.core.identity import Epoch
 from cluster.core.limits import Limits
 from cluster.core.link import Link, Me
 from cluster.core.messages import Change, Notification, Reply
@@ -47,7 +48,7 @@ class Publisher:
 
     def open_room(self, room: str, description: bytes, count: int) -> None:
         """This node has subscribers in the room."""
-        self._say(self._slice.open(room, description, count))
+        self._say(self._slice.open(room, description, count, self.state_tail + 1))
 
     def count_room(self, room: str, count: int) -> None:
         """The number of subscribers changed. Raises `KeyError` for a room that was not opened."""
@@ -99,8 +100,14 @@ class Publisher:
         message = messages.Farewell(self._me.id, self._me.epoch, reason[:200], self._notify_tails())
         out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, message)))
 
+    def rooms_unknown_to(self, applied: tuple[Epoch, int]) -> list[str]:
+        """The rooms of this node that a peer which has applied that much of its slice does not know."""
+        epoch, number = applied
+        return self._slice.opened_after(number if epoch == self._me.epoch else -1)
+
     def restart_state(self) -> None:
         """A new epoch: the slice stays, its numbering begins anew."""
+        self._slice.renumber()
         self._state = self._new_state()
         self._changes.clear()
 

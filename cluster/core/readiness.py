@@ -27,6 +27,8 @@ class Readiness:
         self._pool_failure: str | None = "it has not been read yet"
         self._has_joined = False
         self._outbids = 0
+        self.unreadable_cards = 0
+        """How many cards in the pool could not be opened when it was read last."""
         self._stalled_s = 0.0
         self._stale_peers: set[str] = set()
 
@@ -52,10 +54,15 @@ class Readiness:
         """Somebody knows a later life under this node's name."""
         self._outbids += 1
 
+    @property
+    def is_name_taken(self) -> bool:
+        """Whether another living node seems to use our name: to outbid it again would never end."""
+        return self._outbids > OUTBIDS_AT_MOST
+
     def why_not(self, links: Iterable[Link], epoch: Epoch) -> str | None:
         """The reason why the node is not ready, or None when it is. `epoch` is the node's own."""
         peers = {link.id: link for link in links}
-        if self._outbids > OUTBIDS_AT_MOST:
+        if self.is_name_taken:
             return "another living node uses this node's name: give each node its own"
         if not self._has_joined:
             reason = self._why_not_joined(peers, epoch)
@@ -76,6 +83,8 @@ class Readiness:
     def _why_not_joined(self, peers: dict[str, Link], epoch: Epoch) -> str | None:
         if self._first_peers is None:
             return f"the pool cannot be read: {self._pool_failure}"
+        if self.unreadable_cards:
+            return f"{self.unreadable_cards} cards in the pool cannot be opened: is the secret the same on all nodes?"
         waiting = [
             peer for peer in sorted(self._first_peers & peers.keys()) if not _is_settled(peers[peer], epoch)
         ]

@@ -26,15 +26,17 @@ class OwnSlice:
 
     def __init__(self) -> None:
         self._rooms: dict[str, tuple[bytes, int]] = {}
+        self._opened_at: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
 
-    def open(self, room: str, description: bytes, count: int) -> Change | None:
-        """The room has `count` subscribers here."""
+    def open(self, room: str, description: bytes, count: int, number: int) -> Change | None:
+        """The room has `count` subscribers here. If that is a change, it will have this number."""
         known = self._rooms.get(room)
         self._rooms[room] = (description, count)
         if known is None or known[0] != description:
+            self._opened_at[room] = number
             return RoomOpened(room, description, count)
         return RoomCounted(room, count) if known[1] != count else None
 
@@ -48,7 +50,18 @@ class OwnSlice:
 
     def close(self, room: str) -> Change | None:
         """The room has no subscriber here any more."""
-        return RoomClosed(room) if self._rooms.pop(room, None) is not None else None
+        if self._rooms.pop(room, None) is None:
+            return None
+        del self._opened_at[room]
+        return RoomClosed(room)
+
+    def opened_after(self, number: int) -> list[str]:
+        """The rooms that who has applied the changes up to `number` does not know (as they are now)."""
+        return [room for room, opened_at in self._opened_at.items() if opened_at > number]
+
+    def renumber(self) -> None:
+        """A new epoch begins: its changes are numbered anew, and none of what is here is one of them."""
+        self._opened_at = dict.fromkeys(self._opened_at, 0)
 
     def parts(self, max_bytes: int) -> Iterator[list[RoomOpened]]:
         """The whole slice in parts of about `max_bytes`; one empty part when there is no room."""

@@ -35,6 +35,8 @@ def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict
             "dropped": {**core.say.dropped, **dropped},
             "clients": _clients(server),
             "bad_frames": core.bad_frames,
+            "bad_cards": core.bad_cards,
+            "refusals": core.refusals,
             "stale_frames": core.stale_frames,
         },
         "pool": [_peer(link, mesh) for link in sorted(alive, key=lambda link: link.id)],

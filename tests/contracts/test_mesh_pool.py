@@ -33,9 +33,19 @@ async def test_everybody_reads_everybody(connect: Callable[[], Pool]) -> None:
     a, b = connect(), connect()
     assert await a.beat("a", b"card a", LONG_MS) == [b"card a"]
     assert sorted(await b.beat("b", b"card b", LONG_MS)) == [b"card a", b"card b"]
-    assert sorted(await a.beat("a", b"card a2", LONG_MS)) == [b"card a2", b"card b"]
+    assert sorted(await a.beat("a", b"card a", LONG_MS)) == [b"card a", b"card b"]
     await a.aclose()
     await b.aclose()
+
+
+async def test_a_card_that_was_replaced_is_returned_once_more(connect: Callable[[], Pool]) -> None:
+    one, twin = connect(), connect()
+    await one.beat("a", b"one", LONG_MS)
+    assert sorted(await twin.beat("a", b"twin", LONG_MS)) == [b"one", b"twin"]
+    assert sorted(await one.beat("a", b"one", LONG_MS)) == [b"one", b"twin"]
+    assert await one.beat("a", b"one", LONG_MS) == [b"one"]
+    await one.aclose()
+    await twin.aclose()
 
 
 async def test_a_card_that_is_not_renewed_expires(connect: Callable[[], Pool]) -> None:
@@ -89,6 +99,16 @@ async def test_a_flushed_redis_is_filled_again() -> None:
         await pool.beat("a", b"a", LONG_MS)
         await trio.to_thread.run_sync(lambda: pool._client.execute_command("FLUSHALL"))
         await trio.to_thread.run_sync(lambda: pool._client.execute_command("SCRIPT", "FLUSH"))
+        assert await pool.beat("a", b"a", LONG_MS) == [b"a"]
+        await pool.aclose()
+
+
+async def test_a_card_without_an_expiry_is_not_read() -> None:
+    async with redis_server() as server:
+        pool = RedisPool(server.url, "test")
+        await pool.beat("a", b"a", LONG_MS)
+        await trio.to_thread.run_sync(lambda: pool._client.hset("{shoal:test}:cards", "x", "rubbish"))
+        await trio.to_thread.run_sync(lambda: pool._client.zadd("{shoal:test}:expiries", {"y": 1 << 52}))
         assert await pool.beat("a", b"a", LONG_MS) == [b"a"]
         await pool.aclose()
 

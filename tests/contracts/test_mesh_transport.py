@@ -184,6 +184,35 @@ async def test_connecting_again_replaces(kind: Kind) -> None:
         assert b.received.frames.count(b"t\x00once") == 1
 
 
+class Leaving(Received):
+    """Disconnects from whoever answers, within the call that says so."""
+
+    transport: Transport
+
+    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+        super().answered(node, frames)
+        self.transport.disconnect(node)
+
+
+async def test_what_arrives_may_end_the_connection_on_which_it_came(kind: Kind) -> None:
+    async with an_end(kind) as a:
+        leaving = Leaving()
+        leaving.transport = kind.make()
+        pub = kind.pub.replace("*", "leaving.pub") if kind.pub.startswith("ipc") else kind.pub
+        router = kind.router.replace("*", "leaving.router") if kind.router.startswith("ipc") else kind.router
+        async with leaving.transport.open(pub, router), trio.open_nursery() as nursery:
+            nursery.start_soon(leaving.transport.run, leaving)
+            for number in range(20):
+                leaving.transport.connect(a.card("a"))
+                leaving.transport.disconnect("a")  # before anything of it ran
+                leaving.transport.connect(a.card("a"))
+                leaving.transport.ask("a", b"?")
+                await eventually(lambda n=number: len(a.received.questions) == n + 1)
+                a.transport.answer(*a.received.questions[-1])
+                await eventually(lambda n=number: len(leaving.replies) == n + 1)
+            nursery.cancel_scope.cancel()
+
+
 async def test_who_has_gone_cannot_be_answered(kind: Kind) -> None:
     async with an_end(kind) as a:
         async with an_end(kind) as b:

@@ -169,6 +169,10 @@ class TestRefusals:
         assert isinstance(refusal, messages.Refused)
         assert "secret" in refusal.reason
         assert [link.id for link in a.core.links] == []
+        for _ in range(7):
+            out += a.core.asked(b"x", messages.encode(hello), world.now)
+        told = [effect for effect in out if isinstance(effect, fx.Belief) and effect.event == "hello refused"]
+        assert (a.core.refusals, a.core.bad_cards, len(told)) == (8, 8, 4)
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -562,6 +566,38 @@ def lost_effects(node: SimNode, told: list[fx.Lost]) -> None:
 
     node.core.answered = listen  # type: ignore[method-assign]
 
+    def test_rooms_opened_while_a_living_node_could_not_know_are_told(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(a, "before")
+        world.run(1)
+        world.cut("a", "b")
+        world.cut("b", "a")
+        world.run(3)
+        world.open_room(a, "meanwhile")
+        assert a.core.unsettled(a.core.epoch, a.core.say.state_tail) == [], (
+            "nobody alive is there, as far as it knows"
+        )
+        assert world.publish(b, "meanwhile") == [], "and b lives, and knows of no such room"
+        a.warned.clear()
+        world.heal()
+        world.run_until(world.is_converged, 3)
+        assert a.warned == [("b", {"meanwhile": 0})]
+        world.run(5)
+        assert len(a.warned) == 1
+
+    def test_after_a_reset_meanwhile_every_room_is_told(self) -> None:
+        world, (a, _b) = cluster_of("ab")
+        world.open_room(a, "before")
+        world.run(1)
+        world.cut("a", "b")
+        world.cut("b", "a")
+        world.run(3)
+        world.reset(a)
+        a.warned.clear()
+        world.heal()
+        world.run_until(world.is_converged, 3)
+        assert a.warned == [("b", {"before": 0})], "what b knew of the epoch before says nothing of this one"
+
 
 class TestSeeds:
     def test_without_a_pool_one_seed_is_enough_to_find_everybody(self) -> None:
@@ -768,6 +804,52 @@ class TestFailure:
             later = msgspec.structs.replace(a.core.card, epoch=Epoch(a.core.epoch.boot + turn, 0))
             a.core.cards_read([Sealer(None).seal(later)], world.now)
         assert a.core.why_not_ready() == "another living node uses this node's name: give each node its own"
+
+    def test_twins_stop_outbidding_each_other(self) -> None:
+        world, (a, _) = cluster_of("ab")
+        for turn in range(1, 20):
+            later = msgspec.structs.replace(a.core.card, epoch=Epoch(a.core.epoch.boot + turn, 0))
+            a.core.cards_read([Sealer(None).seal(later)], world.now)
+        assert believed(a, "epoch outbid") <= 4
+
+    def test_a_card_of_a_life_that_said_farewell_means_nothing(self) -> None:
+        world, (a, b) = cluster_of("ab", Limits(remembered_lives=1))
+        card = b.core.sealed_card
+        world.leave(b)
+        world.run(0.1)
+        a.core.cards_read([card], world.now)
+        assert list(a.core.links) == []
+        b = world.start("b")
+        world.run_until(world.is_converged, 1)
+        c = world.start("c")
+        world.run_until(world.is_converged, 1)
+        for node in (b, c):
+            world.leave(node)
+            world.run(0.1)
+        assert len(a.core._peers._departed) == 1
+
+    def test_cards_that_cannot_be_opened_keep_a_newcomer_from_saying_ready(self) -> None:
+        world, (a,) = cluster_of("a")
+        assert a.core.why_not_ready() is None
+        stranger = Sealer("s" * 16).seal(msgspec.structs.replace(a.core.card, id="x"))
+        for _ in range(10):
+            a.core.cards_read([stranger], world.now)
+        assert a.core.why_not_ready() is None, "it has joined before"
+        assert a.core.bad_cards == 10
+        core = MeshNode(
+            msgspec.structs.replace(a.core.card, id="new"),
+            Limits(),
+            seal=Sealer(None).seal,
+            open_card=Sealer(None).open,
+            now=world.now,
+        )
+        lines = sum(
+            isinstance(effect, fx.Belief) for _ in range(10) for effect in core.cards_read([stranger], 0.0)
+        )
+        assert lines == 4, "the 1st, 2nd, 4th and 8th"
+        assert "cannot be opened" in (core.why_not_ready() or "")
+        core.cards_read([], 0.0)
+        assert core.why_not_ready() is None
 
     def test_an_absurd_epoch_is_not_followed(self) -> None:
         world, (a,) = cluster_of("a")

@@ -19,10 +19,10 @@ from cluster.core.slices import OwnSlice, PeerSlice
 
 def test_only_changes_are_said() -> None:
     own = OwnSlice()
-    assert own.open("r", b"d", 1) == RoomOpened("r", b"d", 1)
-    assert own.open("r", b"d", 1) is None
-    assert own.open("r", b"d", 2) == RoomCounted("r", 2)
-    assert own.open("r", b"e", 2) == RoomOpened("r", b"e", 2)
+    assert own.open("r", b"d", 1, 1) == RoomOpened("r", b"d", 1)
+    assert own.open("r", b"d", 1, 2) is None
+    assert own.open("r", b"d", 2, 2) == RoomCounted("r", 2)
+    assert own.open("r", b"e", 2, 3) == RoomOpened("r", b"e", 2)
     assert own.count("r", 2) is None
     assert own.count("r", 3) == RoomCounted("r", 3)
     assert own.close("r") == RoomClosed("r")
@@ -31,16 +31,29 @@ def test_only_changes_are_said() -> None:
         own.count("r", 1)
 
 
+def test_it_knows_what_somebody_who_was_away_does_not() -> None:
+    own = OwnSlice()
+    for number, room in enumerate("abc", 1):
+        own.open(room, b"", 1, number)
+    assert own.opened_after(1) == ["b", "c"]
+    own.open("a", b"another description", 1, 4)
+    own.close("b")
+    assert own.opened_after(1) == ["a", "c"]
+    own.renumber()
+    assert own.opened_after(0) == []
+    assert own.opened_after(-1) == ["a", "c"]
+
+
 def test_a_snapshot_is_cut_into_parts_by_weight_and_number() -> None:
     own = OwnSlice()
     assert list(own.parts(1000)) == [[]]
     for number in range(10):
-        own.open(f"r{number}", b"x" * 100, 1)
+        own.open(f"r{number}", b"x" * 100, 1, number)
     parts = list(own.parts(400))
     assert [len(part) for part in parts] == [2, 2, 2, 2, 2]
     assert [room.room for part in parts for room in part] == [f"r{number}" for number in range(10)]
     for number in range(BATCH_ITEMS):
-        own.open(f"s{number}", b"", 1)
+        own.open(f"s{number}", b"", 1, number)
     assert [len(part) for part in own.parts(1 << 30)] == [BATCH_ITEMS, 10]
 
 
