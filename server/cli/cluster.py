@@ -62,7 +62,7 @@ def status(url: str, as_json: bool) -> None:
         console.print(status_table(answer.result, time.time(), is_wide=_is_wide(console)))
 
 
-@click.command()
+@click.command(short_help="Tell by words and exit code whether a node is ready.")
 @_url_option
 def health(url: str) -> None:
     """Tell whether a node is ready: exit code 0 yes, 1 no, 2 nothing answers."""
@@ -75,7 +75,7 @@ def health(url: str) -> None:
     click.echo(answer.result)
 
 
-@click.command()
+@click.command(short_help="Make all nodes read each other's rooms anew.")
 @_url_option
 def reset(url: str) -> None:
     """Make all nodes forget what they know of each other and learn it anew. Clients stay attached and subscribed."""

@@ -265,7 +265,9 @@ class _Cluster:
         screen.hint(
             "subscribe on one node: in a browser's console, or in `node` (22 or newer)",
             f"ws = new WebSocket('ws{first.url.removeprefix('http')}'); ws.onmessage = m => console.log(m.data); "
-            f"ws.onopen = () => ws.send('{subscribe}')",
+            f"ws.onclose = e => console.log('closed', e.code, e.reason); ws.onopen = () => {{ ws.send('{subscribe}'); "
+            # A connection on which nothing happens for a minute is closed.
+            "setInterval(() => ws.send('{\"p\":1}'), 30000) }",
         )
         screen.hint(
             "publish on another",

@@ -71,6 +71,12 @@ def _content_type(content_type: str) -> tuple[str, dict[str, str]]:
 
 
 def _url_encoded(body: bytes) -> dict[str, Any]:
+    if body.lstrip()[:1] == b"{":
+        # What `curl -d` sends when nobody says what it is: as a form it would be one field with a very odd name.
+        raise ApiError(
+            "network.http.body_parse_failed",
+            "it is JSON, and says that it is a form; send it with the header Content-Type: application/json",
+        )
     try:
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS

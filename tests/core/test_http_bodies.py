@@ -148,3 +148,9 @@ def test_any_content_type_is_known_or_refused(content_type: str) -> None:
 
 def test_pairs_of_one_name_are_gathered() -> None:
     assert gathered([("a", 1), ("b", 2), ("a", 3)]) == {"a": [1, 3], "b": 2}
+
+
+@pytest.mark.parametrize("body", [b'{"name": "Argo"}', b'\n {"a=b": 1}', b"{"])
+def test_json_that_says_it_is_a_form_is_refused_with_the_header_to_send(body: bytes) -> None:
+    with pytest.raises(ApiError, match="Content-Type: application/json"):
+        read_body(body, FORM)
