@@ -1,6 +1,7 @@
 """A small HTTP/1.1 client over trio and h11, one connection per request."""
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,8 +41,12 @@ async def http(
     body: Any = None,
     headers: dict[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
+    open_stream: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream,
 ) -> Reply:
-    """Send one request and return the reply. A body that is neither bytes nor None is sent as JSON."""
+    """Send one request and return the reply. A body that is neither bytes nor None is sent as JSON.
+
+    `open_stream` connects; a test whose nodes live in a network of their own has another one.
+    """
     where = urlsplit(url)
     assert where.hostname is not None
     content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
@@ -54,7 +59,7 @@ async def http(
     request = h11.Request(method=method, target=target, headers=list(head.items()))
     sent = [connection.send(event) for event in (request, h11.Data(data=content), h11.EndOfMessage())]
     with trio.fail_after(timeout_s):
-        async with await trio.open_tcp_stream(where.hostname, where.port or 80) as stream:
+        async with await open_stream(where.hostname, where.port or 80) as stream:
             await stream.send_all(b"".join(part or b"" for part in sent))
             return await _reply(connection, stream)
 

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,34 @@ class RedisServer:
             self._running = None
             await self._ended.wait()
 
+    async def command(self, words: str) -> str:
+        """Send a command, and return the first part of the answer as it comes."""
+        with trio.fail_after(TIMEOUT_S):
+            async with await trio.open_unix_socket(self.url.removeprefix("unix://")) as stream:
+                await stream.send_all(f"{words}\r\n".encode())
+                return bytes(await stream.receive_some(65_536)).decode()
+
+    async def pid(self) -> int:
+        """Its process id. (Its parent is a process of ours that sees to it that it ends.)"""
+        found = re.search(r"process_id:(\d+)", await self.command("INFO server"))
+        assert found is not None
+        return int(found[1])
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """It is stopped where it is (SIGSTOP), for as long as the context lasts."""
+        pid = await self.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    async def kill(self) -> None:
+        """End it without a goodbye (SIGKILL); return when it is gone."""
+        os.kill(await self.pid(), signal.SIGKILL)
+        await self.stop()
+
     async def _run(self, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         with trio.CancelScope() as scope:
             async with open_redis(self.directory) as redis:
@@ -80,6 +108,8 @@ class Node:
     id: str
     url: str
     child: Child
+    open_stream: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream
+    """How to connect to it."""
 
     @property
     def ws_url(self) -> str:
@@ -103,11 +133,11 @@ class Node:
 
     async def get(self, path: str, **options: Any) -> Reply:
         """Send a GET to the node."""
-        return await http(self.url + path, **options)
+        return await http(self.url + path, open_stream=self.open_stream, **options)
 
     async def post(self, path: str, body: Any = None, **options: Any) -> Reply:
         """Send a POST to the node; a body that is not bytes goes as JSON."""
-        return await http(self.url + path, "POST", body, **options)
+        return await http(self.url + path, "POST", body, open_stream=self.open_stream, **options)
 
     async def ready(self, count: int = 1, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until the node says that it is ready in a cluster of `count` nodes."""
@@ -149,13 +179,22 @@ class Node:
 
 @asynccontextmanager
 async def running_node(
-    *, redis: str | None = None, name: str = "", ready: int = 0, settings: dict[str, Any] | None = None
+    *,
+    redis: str | None = None,
+    name: str = "",
+    ready: int = 0,
+    settings: dict[str, Any] | None = None,
+    prefix: Sequence[str] = (),
+    open_stream: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream,
 ) -> AsyncIterator[Node]:
     """Run `shoal serve` on a free port of 127.0.0.1 until the context ends.
 
     Without a `redis` URL the node runs alone, without the cluster plugin. `settings` are values by `table.key`
     (`{"cluster.timers.heartbeat": 200}`), given through the environment. With `ready` it is first awaited that the node
     is ready in a cluster of that many nodes. The node gets SIGTERM at the end, and SIGKILL when that does not help.
+
+    `prefix` is a command that the node is run by, and that has to become it (`ip netns exec …`); `open_stream` then
+    connects to where it listens. Plugins of a test are found as `support.…`.
     """
     defaults: dict[str, Any] = {"server.port": 0, "server.host": "127.0.0.1", "server.name": name}
     if redis is None:
@@ -165,13 +204,14 @@ async def running_node(
         # Any free loopback ports: nodes of several tests share this machine.
         defaults |= {f"cluster.bindings.{socket}": "tcp://127.0.0.1:0" for socket in ("pub", "router")}
     environment = _inherited() | _as_environment(defaults | (settings or {}))
-    command = [*PYTHON_M, "server", "serve", "--stop-with-stdin"]
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    command = [*prefix, *PYTHON_M, "server", "serve", "--stop-with-stdin"]
     async with open_child(name or "node", command, env=environment) as child:
         try:
             with trio.fail_after(TIMEOUT_S):
                 said = await child.line(LISTENING)
             child.name = said["id"]
-            node = Node(id=said["id"], url=said["url"], child=child)
+            node = Node(id=said["id"], url=said["url"], child=child, open_stream=open_stream)
             if ready:
                 await node.ready(ready)
             yield node
