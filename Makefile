@@ -6,6 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := tests/bench/peers/requirements
 
 # The first that is new enough is taken; name another with `make PYTHON=…`.
 PYTHON ?=
@@ -67,7 +68,12 @@ test-all: setup ## Run the tests that take long, too (after `make test`)
 
 .PHONY: bench
 bench: setup ## Measure; needs a machine that does nothing else
-	$(BIN)/pytest -m bench -s tests/bench
+	BENCH_PAGE=docs/reference/performance.md $(BIN)/pytest -m bench -s tests/bench
+
+.PHONY: peers
+peers: setup ## Install the other servers that `make bench` measures next to Shoal, into .venv-peers
+	@[ -x .venv-peers/bin/python ] || $(BIN)/python -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(PEERS).lock
 
 .PHONY: docs
 docs: setup ## Write the parts of docs/ that are made from the code
@@ -79,6 +85,7 @@ docs: setup ## Write the parts of docs/ that are made from the code
 lock: setup ## Find the newest versions that pyproject.toml allows, and write the lock files
 	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --upgrade pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/uv pip compile $(LOCK) --upgrade $(PEERS).in --output-file $(PEERS).lock
 
 # For every platform and Python version at once, with the hash of every file, and without the name of a package index:
 # where packages come from is for the machine that installs them to say.
@@ -87,6 +94,6 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-in
 
 .PHONY: clean
 clean: ## Remove what was made: .venv, node_modules, caches
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info
+	rm -rf $(VENV) .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info
 	find . -name node_modules -prune -exec rm -rf {} +
 	find cluster server plugins tests -name __pycache__ -prune -exec rm -rf {} +
