@@ -96,6 +96,11 @@ class Link:
         self.missed_since: tuple[Epoch, int] | None = None
         """What the peer had applied of our slice when we last knew, if it was away meanwhile: it may have published
         for rooms that it did not know of."""
+        self.missed_until: tuple[Epoch, int] | None = None
+        """The last change of ours that a barrier did not wait for the peer with, because it was away; None when that
+        is not known yet."""
+        self.was_given_up = False
+        """Whether this life of the peer was forgotten once, and has not been told so yet."""
         self.is_known_to_peer = False
         """Whether the peer's last heartbeat says that its link to us is live."""
         self.refusal: str | None = None
@@ -173,7 +178,7 @@ class Link:
         return LinkReport(
             self.epoch,
             is_live=self.is_live,
-            heard_ms=max(0, round(1000 * (now - self.liveness.last_heard))),
+            heard_ms=max(0, round(1000 * (now - self.liveness.witnessed_at))),
             applied=self.state_position,
             position=received.position,
             repaired=received.repaired,
@@ -394,7 +399,7 @@ class Link:
         self._retry_at = now + self._limits.greet_at_most
         self._wait = self._limits.greet_at_most
         self.is_known_to_peer = False
-        self.missed_since = self.missed_since or self.applied
+        self.missed_since, self.missed_until = self.missed_since or self.applied, None
         self.mailbox.broke_off(out)
         self.slice.away(out)
 

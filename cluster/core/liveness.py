@@ -28,19 +28,25 @@ class Health(Enum):
 class Liveness:
     """The judgement over one peer. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_asked_at", "_limits", "health", "last_heard", "last_vouched")
+    __slots__ = ("_asked_at", "_heard_at", "_limits", "health", "last_heard", "last_vouched")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.health = Health.UNHEARD
         self.last_heard = now
         self.last_vouched = now
         """When another peer heard it last, as far as we were told."""
+        self._heard_at = now
         self._asked_at = now
         self._limits = limits
 
+    @property
+    def witnessed_at(self) -> float:
+        """When we can swear that it lived: time that was forgiven is not among it."""
+        return min(self.last_heard, self._heard_at)
+
     def heard(self, now: float) -> bool:
         """Something arrived from the peer; True when it had not been up."""
-        self.last_heard = now
+        self.last_heard = self._heard_at = now
         was_up = self.health is Health.UP
         self.health = Health.UP
         return not was_up

@@ -213,6 +213,7 @@ class MeshNode:
                 link.state(message, now, out)
             case messages.Heartbeat():
                 link.heartbeat(message, now, out)
+                self._tell_what_was_missed(link, out)
                 self._peers.heard_by(link, now)
                 if (report := message.links.get(self._me.id)) is not None:
                     self._admission.heard_of_self(report.epoch)
@@ -329,7 +330,8 @@ class MeshNode:
             case messages.Ping(nonce=nonce):
                 replies = [messages.Pong(self._me.id, self._me.epoch, nonce)]
             case messages.Applied(of=of, number=number):
-                self._applied(link, of, number, out)
+                link.applied_by_peer(of, number)
+                self._tell_what_was_missed(link, out)
             case messages.Sync(nonce=nonce):
                 self.say.flush(now, out)
                 replies = self.say.snapshot(nonce)
@@ -344,15 +346,24 @@ class MeshNode:
                 raise AssertionError("a hello is answered before the link is known")
         out += [Answer(identity, messages.encode(reply)) for reply in replies if reply is not None]
 
-    def _applied(self, link: Link, of: Epoch, number: int, out: list[Effect]) -> None:
-        """A peer has applied our slice up to there. If it was away, it learned only now of the rooms that we opened
-        meanwhile: who subscribed to them is told that something it published may be missing."""
-        link.applied_by_peer(of, number)
-        if link.missed_since is None or of != self._me.epoch:
+    def _tell_what_was_missed(self, link: Link, out: list[Effect]) -> None:
+        """A peer that was away learned only now of the rooms that we opened meanwhile: who subscribed to them is told
+        that something it published may be missing."""
+        if link.missed_since is None:
             return
-        rooms, link.missed_since = self.say.rooms_unknown_to(link.missed_since), None
-        if rooms:
-            out.append(Lost(link.id, None, dict.fromkeys(rooms, 0)))
+        if link.missed_until is None:  # from now on barriers wait for it
+            link.missed_until = (self._me.epoch, self.say.state_tail)
+        if link.has_applied(*link.missed_until):
+            rooms = self.say.rooms_unknown_to(link.missed_since)
+            link.missed_since = link.missed_until = None
+            if rooms:
+                out.append(Lost(link.id, None, dict.fromkeys(rooms, 0)))
+
+    def _own_up(self, link: Link) -> None:
+        """What we published for a peer while we had given it up was not even kept: it has to notice that."""
+        if link.was_given_up:
+            link.was_given_up = False
+            link.outgoing.skip()
 
     def _reset_asked(self, link: Link, nonce: int, now: float, out: list[Effect]) -> None:
         if link.reset_taken == nonce:
@@ -371,6 +382,7 @@ class MeshNode:
                 link.snapshot(reply, now, out)
                 if link.is_live and not was_live:
                     self._beat_at = now  # others may be waiting to hear that we hold this slice
+                    self._own_up(link)
             case messages.ResentState():
                 link.state_resent(reply, now, out)
             case messages.ResentNotify():

@@ -145,7 +145,7 @@ class Peers:
             link.mailbox.resume(remembered.received)
             link.missed_since = remembered.applied
             link.outgoing.tail = remembered.sent
-            link.outgoing.skip()  # what was published meanwhile was not even kept: it has to be told of that
+            link.was_given_up = True
         out.append(Connect(card))
         link.greet(now, out)
         return link

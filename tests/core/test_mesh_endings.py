@@ -13,6 +13,7 @@ from cluster.testing import SimNode, World
 def reader_and_author() -> tuple[World, SimNode, SimNode]:
     world = World(Random(1))
     reader, author = world.start("reader"), world.start("author")
+    world.run(0.01)  # the first visit to the pool
     world.run_until(world.is_converged, 2)
     world.open_room(reader, "r")
     world.run(0.1)
@@ -29,10 +30,10 @@ def lose_repairs(_sender: SimNode, _receiver: SimNode, frame: bytes) -> bool:
 def test_a_hole_that_its_origin_takes_with_it_is_told_to_every_room() -> None:
     """Nothing of this origin had ever been delivered, so no room was known to have been spoken to."""
     world, reader, author = reader_and_author()
-    world.loss = 1.0
+    world.weather.loss = 1.0
     world.publish(author, "r")
-    world.loss = 0.0
-    world.is_lost = lose_repairs
+    world.weather.loss = 0.0
+    world.weather.is_lost = lose_repairs
     world.publish(author, "r")
     world.run(1)
     assert not reader.delivered[author.life]
@@ -44,10 +45,10 @@ def test_a_hole_that_its_origin_takes_with_it_is_told_to_every_room() -> None:
 @pytest.mark.parametrize("ending", ["forgotten", "restarted"])
 def test_what_waits_behind_such_a_hole_is_delivered_in_the_end_and_the_hole_counted(ending: str) -> None:
     world, reader, author = reader_and_author()
-    world.loss = 1.0
+    world.weather.loss = 1.0
     world.publish(author, "r")
-    world.loss = 0.0
-    world.is_lost = lose_repairs
+    world.weather.loss = 0.0
+    world.weather.is_lost = lose_repairs
     for _ in range(3):
         world.publish(author, "r")
     world.run(1)
@@ -58,7 +59,7 @@ def test_what_waits_behind_such_a_hole_is_delivered_in_the_end_and_the_hole_coun
         world.run(1)
     else:
         world.run(world.limits.forget_after + 3)
-    assert reader.delivered[author.life] == world.sent[author.life, reader.life][1:]
+    assert reader.delivered[author.life] == world.ledger.said[author.life, reader.life][1:]
     assert reader.lost[author.life] == 1
     assert reader.warned == [("author", None)], "once, when it broke off"
 

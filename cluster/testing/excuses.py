@@ -1,0 +1,98 @@
+"""Why a node may have been silent to another: the faults of a world, and until when each was felt.
+
+Nobody may be suspected, called away or given up on without such a reason. That two nodes cannot talk is none either
+while a third one hears both.
+"""
+
+from __future__ import annotations
+
+from cluster.core.limits import Limits
+from cluster.testing.network import Network
+from cluster.testing.nodes import Law, LawBroken, SimNode
+
+FELT_FOR_S = 3.0
+"""How long after its end a fault excuses: a connection is tried again after a second at the latest, a silence counts
+after another, and a death after 1.75."""
+
+
+class Excuses:
+    """The faults of one world, as far as they concern who hears whom."""
+
+    def __init__(self, nodes: dict[str, SimNode], network: Network) -> None:
+        self._nodes = nodes
+        self._network = network
+        self._bad_weather_until = -FELT_FOR_S
+        self._absent_until: dict[str, float] = {}
+        self._cut_until: dict[frozenset[str], float] = {}
+
+    def absent(self, name: str, until: float) -> None:
+        """The node does not run, or only now and then."""
+        self._absent_until[name] = until
+
+    def look(self, until: float) -> None:
+        """Note the faults of this moment: they last until then."""
+        if not self._network.weather.is_fair:
+            self._bad_weather_until = until
+        for cut in self._network.cuts:
+            self._cut_until[frozenset(cut)] = until
+        for node in self._nodes.values():
+            if node.reads_every:
+                self._absent_until[node.name] = until
+
+    def check_suspicion(self, node: SimNode, peer: str, now: float) -> None:
+        """The node finds a peer silent. Raises `LawBroken` when it has no reason to."""
+        if self._is_running(node, peer) and not self._is_excused(node.name, peer, now):
+            raise LawBroken(
+                Law.NO_FALSE_DEATH, f"{node.name} does not hear {peer}, although nothing is the matter"
+            )
+
+    def check_death(self, node: SimNode, peer: str, now: float) -> None:
+        """The node calls a peer dead, which it had heard before. Raises `LawBroken` when it must not."""
+        self.check_suspicion(node, peer, now)
+        if not self._is_running(node, peer):
+            return
+        if node.heard_at.get((peer, node.boots[peer]), -1) < node.linked_at[peer]:
+            return  # known by its card only: others who hear it cannot help
+        for witness in self._nodes.values():
+            if (
+                witness.name in (node.name, peer)
+                or not _hears(witness, peer)
+                or not _hears(node, witness.name)
+            ):
+                continue
+            if not self._is_excused(node.name, witness.name, now) and not self._is_excused(
+                witness.name, peer, now
+            ):
+                raise LawBroken(
+                    Law.NO_FALSE_DEATH, f"{node.name} calls {peer} dead, although {witness.name} hears both"
+                )
+
+    def check_giving_up(self, node: SimNode, peer: str, now: float, limits: Limits) -> None:
+        """The node drops everything of a life of a peer. Raises `LawBroken` when that life goes on and was heard."""
+        if node.began_at == now or not self._is_running(node, peer):
+            return
+        silent_s = now - node.heard_at.get((peer, node.boots[peer]), node.began_at)
+        # A closed connection counts like a silence that has lasted for a while.
+        if silent_s < limits.forget_after - limits.silent_after - 0.001:
+            raise LawBroken(Law.NO_FALSE_DEATH, f"{node.name} gives {peer} up after {silent_s:.3f} s")
+
+    def _is_running(self, node: SimNode, peer: str) -> bool:
+        other = self._nodes.get(peer)
+        return other is not None and other.boot == node.boots.get(peer)
+
+    def _is_excused(self, a: str, b: str, now: float) -> bool:
+        pair = frozenset((a, b))
+        never = -FELT_FOR_S
+        felt_until = FELT_FOR_S + max(
+            self._bad_weather_until,
+            self._absent_until.get(a, never),
+            self._absent_until.get(b, never),
+            self._cut_until.get(pair, never),
+            self._network.broken_at.get(pair, never),
+        )
+        return now <= felt_until
+
+
+def _hears(node: SimNode, peer: str) -> bool:
+    link = node.link(peer)
+    return link is not None and link.is_live

@@ -1,0 +1,408 @@
+"""A world to test the mesh in: many nodes, one clock, one seed, no I/O.
+
+The world runs real cores (`MeshNode`) over a simulated network and pool, crashes and restarts nodes, pauses them and
+slows them down, and watches that the laws of the mesh hold. All chance comes from one seed, so a history replays
+exactly. It is product code: whoever embeds the mesh can test with it.
+
+    world = World(Random(7))
+    a, b = world.start("a"), world.start("b")
+    world.run(2.0)
+    world.check_at_rest()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from typing import Any
+
+from cluster.core import effects as fx
+from cluster.core.effects import Effect
+from cluster.core.identity import Card, Epoch
+from cluster.core.limits import Limits
+from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
+from cluster.core.node import MeshNode
+from cluster.keys import Sealer
+from cluster.testing import laws
+from cluster.testing.clock import Clock, TimeStandsStill
+from cluster.testing.excuses import Excuses
+from cluster.testing.ledger import Ledger
+from cluster.testing.network import CONNECTION_LIMIT_S, Network, Weather
+from cluster.testing.nodes import Law, LawBroken, SimNode
+from cluster.testing.pool import SimPool
+
+FIRST_BOOT = 1_000_000
+"""What the wall clocks of this world say at its beginning, milliseconds."""
+
+VISITING = float("-inf")
+"""When the next visit to the pool is due while one is going on."""
+
+
+class NotInTime(LawBroken):
+    """What was waited for did not come true."""
+
+
+class World:
+    """Nodes, a network, a pool and a clock."""
+
+    __slots__ = (
+        "_boots",
+        "_seed",
+        "clock",
+        "excuses",
+        "former",
+        "ledger",
+        "limits",
+        "network",
+        "nodes",
+        "pool",
+    )
+
+    def __init__(self, random: Random, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.nodes: dict[str, SimNode] = {}
+        self.former: list[SimNode] = []
+        """Those that have crashed or left."""
+        self.clock = Clock()
+        self.pool = SimPool(self.clock)
+        self._seed = random.getrandbits(64)
+        self.network = Network(self.clock, self.nodes, self._seed)
+        self.network.published = self._published
+        self.network.asked = self._asked
+        self.network.answered = self._answered
+        self.network.hung_up = self._hung_up
+        self.ledger = Ledger(self.nodes)
+        self.excuses = Excuses(self.nodes, self.network)
+        self._boots: set[tuple[str, int]] = set()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the world began."""
+        return self.clock.now
+
+    @property
+    def weather(self) -> Weather:
+        """What befalls every connection; to be changed at will."""
+        return self.network.weather
+
+    # -- the life of nodes --
+
+    def start(self, name: str, boot: int | None = None, seeds: Sequence[str] = ()) -> SimNode:
+        """A new life of a node, on the addresses of that name. `boot` is what its wall clock says, `seeds` names nodes
+        that it may ask for the others."""
+        if name in self.nodes:
+            raise ValueError(f"{name} is running")
+        boot = self.wall_clock(name) if boot is None else boot
+        self._boots.add((name, boot))
+        card = Card(id=name, epoch=Epoch(boot, 0), pub=f"mem://{name}/pub", router=f"mem://{name}/router")
+        sealer = Sealer(None)
+        core = MeshNode(
+            card,
+            self.limits,
+            seal=sealer.seal,
+            open_card=sealer.open,
+            now=self.now,
+            seeds=[f"mem://{seed}/router" for seed in seeds],
+        )
+        dice = Random(f"{self._seed} {name} {boot}")  # noqa: S311 - a world replays, and hides nothing
+        node = self.nodes[name] = SimNode(name, core, boot, dice)
+        node.topics = (HEARTBEAT_TOPIC, STATE_TOPIC, core.notify_topic)
+        self._plan_visit(node, self.now)
+        self._schedule_tick(node)
+        return node
+
+    def wall_clock(self, name: str, wrong_by_ms: int = 0) -> int:
+        """Milliseconds; never the same twice for one name, since no two lives of it begin in one millisecond."""
+        boot = FIRST_BOOT + round(1000 * self.now) + wrong_by_ms
+        while (name, boot) in self._boots:
+            boot += 1
+        return boot
+
+    def crash(self, node: SimNode) -> None:
+        """It is gone, without a word; its connections close, which those who can be reached notice."""
+        self.former.append(self.nodes.pop(node.name))
+        self.network.gone(node, is_orderly=False)
+
+    def leave(self, node: SimNode) -> None:
+        """It says goodbye and goes."""
+        self._perform(node, node.core.leave("test", self.now))
+        self.pool.withdraw(node.name)
+        self.former.append(self.nodes.pop(node.name))
+        self.network.gone(node, is_orderly=True)
+
+    def pause(self, node: SimNode, seconds: float) -> None:
+        """It does not run; what arrives waits for it, as in its sockets."""
+        node.paused_until = max(node.paused_until, self.now + seconds)
+        self.excuses.absent(node.name, node.paused_until)
+        self.clock.at(node.paused_until, self._wake, node)
+        self.clock.at(self.now + CONNECTION_LIMIT_S, self._oversleep, node, node.paused_until)
+
+    def slow_down(self, node: SimNode, reads_every: float) -> None:
+        """It looks at its sockets and its clock only so often, seconds; 0 is at once."""
+        node.reads_every = reads_every
+        node.busy_until = self.now + reads_every
+        self.clock.at(node.busy_until, self._wake, node)
+
+    def wake_all(self) -> None:
+        """No node is paused or slow any more."""
+        for node in list(self.nodes.values()):
+            if node.paused_until > self.now:
+                self.excuses.absent(node.name, self.now)
+            node.paused_until = min(node.paused_until, self.now)
+            node.busy_until = min(node.busy_until, self.now)
+            node.reads_every = 0.0
+            self._wake(node)
+
+    # -- faults --
+
+    def cut(self, sender: SimNode | str, receiver: SimNode | str, *, holds: bool = False) -> None:
+        """Nothing goes from one to the other any more: it is lost, or `holds` and comes when the cut has healed. The
+        way back is not touched."""
+        self.network.cut(_name(sender), _name(receiver), holds=holds)
+
+    def heal(self) -> None:
+        """No cuts, fair weather, and a pool: the faults end. Who is paused stays so."""
+        self.excuses.look(self.now)
+        self.network.restore()
+        self.pool.restore()
+
+    # -- what embedders do --
+
+    def open_room(self, node: SimNode, room: str, description: bytes = b"", count: int = 1) -> None:
+        """The node has subscribers in a room; told at once."""
+        node.rooms[room] = (description, count)
+        node.core.say.open_room(room, description, count)
+        self.ledger.opened(node, room)
+        self._turn(node, node.core.flush(self.now))
+
+    def close_room(self, node: SimNode, room: str) -> None:
+        """The node has no subscriber in the room any more."""
+        node.rooms.pop(room, None)
+        self.ledger.closed(node, room)
+        node.core.say.close_room(room)
+        self._turn(node, node.core.flush(self.now))
+
+    def reset(self, node: SimNode) -> None:
+        """`cluster:reset` was asked of the node."""
+        self._turn(node, node.core.reset(self.now))
+
+    def publish(self, node: SimNode, *rooms: str) -> list[str]:
+        """Notify every node that, as this one believes, has one of the rooms; returns those."""
+        receivers = []
+        for peer, theirs in node.view.items():
+            concerned = tuple(room for room in rooms if room in theirs)
+            link = node.link(peer)
+            if concerned and link is not None:
+                payload = self.ledger.say(node, (peer, link.epoch.boot), concerned)
+                node.core.say.notify(peer, concerned, payload)
+                receivers.append(peer)
+        self.ledger.publishes(node, rooms, set(receivers), self.now)
+        self._turn(node, node.core.flush(self.now))
+        return receivers
+
+    # -- time --
+
+    def run(self, seconds: float) -> None:
+        """Let time pass. Raises `LawBroken`."""
+        self.excuses.look(self.now + seconds)
+        try:
+            self.clock.run(seconds)
+        except TimeStandsStill as error:
+            raise LawBroken(Law.PROGRESS, str(error)) from error
+
+    def run_until(self, condition: Callable[[], bool], at_most: float) -> float:
+        """Let time pass until the condition holds; returns how long it took. Raises `NotInTime` after `at_most`
+        seconds."""
+        began = self.now
+        while not condition():
+            if self.now - began >= at_most:
+                raise NotInTime(Law.PROGRESS, f"it did not come true within {at_most} s")
+            self.run(min(0.01, began + at_most - self.now))
+        return self.now - began
+
+    # -- laws --
+
+    def is_converged(self) -> bool:
+        """Whether every node is connected to and live with every other, and sees its slice as it is."""
+        return self.network.is_connected() and laws.is_converged(self.nodes)
+
+    def is_settled(self) -> bool:
+        """Whether every node says that it is ready, and knows who is dead."""
+        return not laws.has_ghosts(self.nodes) and all(
+            node.core.why_not_ready() is None for node in self.nodes.values()
+        )
+
+    def check_bounds(self) -> None:
+        """Raises `LawBroken` when something has grown over its bound."""
+        for node in self.nodes.values():
+            laws.check_bounds(node, self.limits)
+
+    def check_at_rest(self) -> None:
+        """What must hold some time after the faults ended. Raises `LawBroken`."""
+        self.check_bounds()
+        laws.check_at_rest(self.nodes, self.ledger)
+
+    def check_quiet(self, seconds: float) -> None:
+        """Let time pass in which nobody says anything, and look at what is sent. Raises `LawBroken`."""
+        before = self.network.frames_sent
+        self.run(seconds)
+        laws.check_quiet(self.nodes, self.network.frames_sent - before, seconds, self.limits)
+
+    # -- what arrives --
+
+    def _published(self, node: SimNode, sender: SimNode, frame: bytes) -> None:
+        node.heard_at[sender.life] = self.now
+        self._turn(node, node.core.published(frame, self.now))
+
+    def _asked(self, node: SimNode, sender: SimNode, identity: bytes, frame: bytes) -> None:
+        node.heard_at[sender.life] = self.now
+        self._turn(node, node.core.asked(identity, frame, self.now))
+
+    def _answered(self, node: SimNode, sender: SimNode, asked_as: str, frame: bytes) -> None:
+        node.heard_at[sender.life] = self.now
+        self._turn(node, node.core.answered(asked_as, frame, self.now))
+
+    def _hung_up(self, node: SimNode, peer: str) -> None:
+        if self._is_gone(node):
+            return
+        if not node.is_reading(self.now):
+            node.inbox.append((f"monitor {peer}", self._hung_up, (node, peer)))
+            return
+        self._turn(node, node.core.hung_up(peer, self.now))
+
+    # -- what a shell does --
+
+    def _turn(self, node: SimNode, effects: Iterable[Effect]) -> None:
+        self._perform(node, effects)
+        self.ledger.turn_ended(node)
+        self._schedule_tick(node)
+
+    def _schedule_tick(self, node: SimNode) -> None:
+        due = max(node.core.next_deadline(), self.now, node.paused_until, node.busy_until)
+        if due < node.ticks_at:
+            node.ticks_at = due
+            self.clock.at(due, self._tick, node, due)
+
+    def _tick(self, node: SimNode, due: float) -> None:
+        if self._is_gone(node) or node.ticks_at != due:
+            return  # an earlier one was scheduled meanwhile
+        node.ticks_at = float("inf")
+        if node.is_reading(self.now):
+            self._turn(node, node.core.time_passed(self.now))
+        else:
+            self._schedule_tick(node)
+
+    def _wake(self, node: SimNode) -> None:
+        """It looks at all that waits, one socket after the other, and at its clock: in any order, as with trio."""
+        if self._is_gone(node) or not node.is_reading(self.now):
+            return
+        waiting, node.inbox = node.inbox, []
+        sockets: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {"clock": []}
+        for socket, handle, arguments in waiting:
+            sockets.setdefault(socket, []).append((handle, arguments))
+        order = list(sockets)
+        node.dice.shuffle(order)
+        for socket in order:
+            for handle, arguments in sockets[socket]:
+                handle(*arguments)
+            if socket == "clock":
+                self._turn(node, node.core.time_passed(self.now))
+        if node.reads_every:
+            node.busy_until = self.now + node.reads_every
+            self.clock.at(node.busy_until, self._wake, node)
+        self._schedule_tick(node)
+
+    def _oversleep(self, node: SimNode, until: float) -> None:
+        if not self._is_gone(node) and node.paused_until == until > self.now:
+            self.network.overslept(node)
+
+    def _plan_visit(self, node: SimNode, when: float) -> None:
+        if when < node.visits_at:
+            node.visits_at = when
+            self.clock.at(when, self._visit_pool, node, when)
+
+    def _visit_pool(self, node: SimNode, due: float) -> None:
+        if self._is_gone(node) or node.visits_at != due:
+            return
+        if not node.is_reading(self.now):
+            node.inbox.append(("pool", self._visit_pool, (node, due)))
+            return
+        node.visits_at = VISITING
+        node.is_announcing = False
+        self.clock.at(self.now + self.pool.visit_takes / 2, self._write_card, node, node.core.sealed_card)
+
+    def _write_card(self, node: SimNode, card: bytes) -> None:
+        """The question reaches the pool, even if the node is gone meanwhile."""
+        cards = self.pool.beat(node.name, card) if self.pool.answers else None
+        self.clock.at(self.now + self.pool.visit_takes / 2, self._read_cards, node, cards)
+
+    def _read_cards(self, node: SimNode, cards: list[bytes] | None) -> None:
+        if self._is_gone(node):
+            return
+        if not node.is_reading(self.now):
+            node.inbox.append(("pool", self._read_cards, (node, cards)))
+            return
+        node.visits_at = float("inf")
+        if cards is None:
+            node.core.pool_failed("the world has taken it away")
+        else:
+            self._turn(node, node.core.cards_read(cards, self.now))
+        self._plan_visit(node, self.now if node.is_announcing else self.now + self.limits.heartbeat)
+
+    def _perform(self, node: SimNode, effects: Iterable[Effect]) -> None:  # noqa: PLR0912 - one case for each
+        network = self.network
+        given_up: list[tuple[str, int]] = []
+        for effect in effects:
+            match effect:
+                case fx.Publish(frame):
+                    network.publish(node, frame)
+                case fx.Ask(peer, frame):
+                    network.ask(node, peer, frame)
+                case fx.AskAt(address, frame):
+                    network.ask_at(node, address, frame)
+                case fx.Answer(identity, frame):
+                    network.answer(identity, frame)
+                case fx.Connect(card):
+                    node.boots[card.id] = card.epoch.boot
+                    self.ledger.connected(node, card.id, card.epoch.boot, self.now)
+                    network.connect(node, card)
+                case fx.Disconnect(peer):
+                    network.disconnect(node, peer)
+                case fx.Announce():
+                    node.is_announcing = True
+                    self._plan_visit(node, self.now)
+                case fx.MoveTopic(former, topic):
+                    network.subscribe(node, (*(known for known in node.topics if known != former), topic))
+                    node.began_new_life(node.core.epoch.boot, self.now)
+                    self._boots.add(node.life)
+                case _:
+                    if isinstance(effect, fx.PeerGone):
+                        given_up.append((effect.node, node.boots[effect.node]))
+                    self._watch(node, effect)
+                    node.tell(effect, self.now)
+        for peer, boot in given_up:
+            if node.boots[peer] == boot:  # and no later life of it is known
+                self.excuses.check_giving_up(node, peer, self.now, self.limits)
+
+    def _watch(self, node: SimNode, effect: Effect) -> None:
+        """What the embedder is told must be allowed to be told."""
+        match effect:
+            case fx.Deliver():
+                self.ledger.delivered(node, effect)
+            case fx.Belief("peer silent", {"peer": str(peer)}):
+                self.excuses.check_suspicion(node, peer, self.now)
+            case fx.Belief("peer live", {"peer": str(peer)}):
+                self.ledger.met(node, peer)
+            case fx.PeerAway(peer):
+                self.excuses.check_death(node, peer, self.now)
+            case fx.PeerGone(peer):
+                self.ledger.gone(node, peer)
+            case _:
+                pass
+
+    def _is_gone(self, node: SimNode) -> bool:
+        return self.nodes.get(node.name) is not node
+
+
+def _name(node: SimNode | str) -> str:
+    return node if isinstance(node, str) else node.name

@@ -1,0 +1,170 @@
+"""Random lives of small clusters, as data: a seed makes a plan, which can be written down, cut and played again.
+
+Each seed leaves out some kinds of faults altogether, so that the others are seen for themselves ("swarm testing", Groce
+and others, 2012), and some seeds have no faults at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from support import actions as act
+from support.actions import Action
+
+ROOMS = ("r1", "r2", "r3", "r4")
+
+LIMITS: tuple[dict[str, float], ...] = (
+    {},
+    {},
+    {"forget_after": 4.0, "log_age": 4.0},
+    {"notify_log_bytes": 2000, "cut_items": 10, "state_log_bytes": 500},
+    {"batch_bytes": 300, "held_items": 5},
+    {"forget_after": 4.0, "log_age": 2.0, "cut_items": 3, "notify_log_bytes": 3000, "held_items": 8},
+)
+"""As they are, and so small that every bound is met."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One life of a cluster. `dice` is for what the world leaves to chance: which frames are lost, say, and how late
+    the others are."""
+
+    dice: int
+    limits: dict[str, float]
+    actions: list[Action]
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan that the seed stands for."""
+    dice = Random(seed)
+    names = "abcde"[: dice.choice((2, 3, 3, 4, 4, 5))]
+    limits = dice.choice(LIMITS)
+    maker = _Maker(dice, names)
+    return Plan(dice.getrandbits(32), limits, list(maker.actions(dice.choice((30, 80, 150)))))
+
+
+class _Maker:
+    """Draws actions that make sense together."""
+
+    def __init__(self, dice: Random, names: str) -> None:
+        self._dice = dice
+        self._names = names
+        kinds: list[tuple[int, Callable[[], Iterable[Action]]]] = [
+            (6, self._crash_or_leave),
+            (5, self._pause),
+            (3, self._slow),
+            (4, self._block),
+            (3, self._partition),
+            (4, self._break),
+            (4, self._weather),
+            (3, self._pool),
+            (2, self._reset),
+        ]
+        faults = [kind for kind in kinds if dice.random() < 0.5]
+        self._kinds = [(30, self._publish), (18, self._open), (5, self._close), (7, self._start), *faults]
+        if faults:
+            self._kinds.append((1 + sum(weight for weight, _ in faults) // 4, self._heal))
+        self._waits = dice.choice(
+            ((0.0, 0.001, 0.01, 0.1), (0.0, 0.001, 0.01, 0.1, 0.5), (0.01, 0.5, 1.0, 2.0))
+        )
+        self._clocks = dice.choice(((0,), (0, 0, 0, -600_000, 3_600_000)))
+        self._has_seeds = dice.random() < 0.3
+
+    def actions(self, steps: int) -> Iterable[Action]:
+        """The whole life."""
+        if self._has_seeds and self._dice.random() < 0.5:
+            yield act.Pool(is_up=False)
+        for name in self._names:
+            yield self._start_of(name)
+        if self._dice.random() < 0.7:
+            yield act.Wait(1.0)
+        weights = [weight for weight, _ in self._kinds]
+        for _ in range(steps):
+            ((_, make),) = self._dice.choices(self._kinds, weights)
+            yield from make()
+            if wait := self._dice.choice(self._waits):
+                yield act.Wait(wait)
+            if self._dice.random() < 0.01:
+                yield act.Wait(self._dice.choice((5.0, 5.0, 12.0, 70.0)))
+
+    def _any(self) -> str:
+        return self._dice.choice(self._names)
+
+    def _two(self) -> list[str]:
+        return self._dice.sample(self._names, 2)
+
+    def _publish(self) -> Iterable[Action]:
+        rooms = sorted(self._dice.sample(ROOMS, self._dice.choice((1, 1, 1, 2, 4))))
+        yield act.Publish(self._any(), rooms, self._dice.choice((1, 1, 1, 5, 40)))
+
+    def _open(self) -> Iterable[Action]:
+        yield act.Open(self._any(), self._dice.choice(ROOMS), self._dice.randint(1, 3))
+
+    def _close(self) -> Iterable[Action]:
+        yield act.Close(self._any(), self._dice.choice(ROOMS))
+
+    def _start_of(self, name: str) -> Action:
+        others = sorted(set(self._names) - {name})
+        seeds = self._dice.sample(others, self._dice.randint(1, len(others))) if self._has_seeds else []
+        return act.Start(name, self._dice.choice(self._clocks), seeds)
+
+    def _start(self) -> Iterable[Action]:
+        yield self._start_of(self._any())
+
+    def _crash_or_leave(self) -> Iterable[Action]:
+        name = self._any()
+        yield act.Crash(name) if self._dice.random() < 0.7 else act.Leave(name)
+        if self._dice.random() < 0.4:  # at once on the same address
+            yield act.Wait(self._dice.choice((0.001, 0.05, 0.3, 2.0)))
+            yield self._start_of(name)
+
+    def _pause(self) -> Iterable[Action]:
+        yield act.Pause(self._any(), self._dice.choice((0.2, 0.6, 1.0, 3.0, 8.0, 12.0, 70.0)))
+
+    def _slow(self) -> Iterable[Action]:
+        yield act.Slow(self._any(), self._dice.choice((0.0, 0.05, 0.3, 0.6)))
+
+    def _block(self) -> Iterable[Action]:
+        sender, receiver = self._two()
+        yield act.Block(sender, receiver, holds=self._dice.random() < 0.5)
+
+    def _partition(self) -> Iterable[Action]:
+        names = list(self._names)
+        self._dice.shuffle(names)
+        groups: list[list[str]] = [[] for _ in range(self._dice.choice((2, 2, 3)))]
+        for index, name in enumerate(names):
+            groups[index if index < len(groups) else self._dice.randrange(len(groups))].append(name)
+        yield act.Partition([sorted(group) for group in groups if group], holds=self._dice.random() < 0.5)
+
+    def _break(self) -> Iterable[Action]:
+        yield act.Break(*self._two())
+
+    def _weather(self) -> Iterable[Action]:
+        choices: list[dict[str, Any]] = [
+            {"loss": self._dice.choice((0.01, 0.1, 0.5))},
+            {"loss": 0.0},
+            {"direct_loss": self._dice.choice((0.01, 0.1, 0.5))},
+            {"duplication": self._dice.choice((0.01, 0.3))},
+            {"delay": self._dice.choice((0.01, 0.1, 0.7))},
+            {"queue": self._dice.choice((3, 30))},
+        ]
+        yield act.Weather(**self._dice.choice(choices))
+
+    def _pool(self) -> Iterable[Action]:
+        choices = (
+            act.Pool(is_up=False),
+            act.Pool(is_up=True),
+            act.Pool(is_up=True, latency=self._dice.choice((0.3, 1.5, 5.0))),
+            act.Flush(),
+            act.Flush(self._any()),
+        )
+        yield self._dice.choice(choices)
+
+    def _reset(self) -> Iterable[Action]:
+        yield act.Reset(self._any())
+
+    def _heal(self) -> Iterable[Action]:
+        yield act.Heal()
