@@ -4,6 +4,7 @@ MeshError
 ├── ConfigurationError   this node's operator: the start stops with the message
 ├── BindError            this node's machine: the start stops with the message
 ├── CardError            a peer's: the card is ignored, the node named
+├── AddressError         a peer's: its card names an address that nobody can connect to; it is not connected to
 ├── FrameError           a peer's: the frame is dropped and counted
 └── PoolUnavailable      the pool's: the node goes on without it and tries again
 """
@@ -23,6 +24,10 @@ class BindError(MeshError):
 
 class CardError(MeshError):
     """A card is not well formed, or its seal does not fit the cluster's secret."""
+
+
+class AddressError(MeshError):
+    """An address on a peer's card is none that this transport can connect to."""
 
 
 class FrameError(MeshError):

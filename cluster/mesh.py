@@ -21,7 +21,7 @@ from cluster.core.effects import Effect
 from cluster.core.identity import Card, Epoch
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
-from cluster.errors import PoolUnavailable
+from cluster.errors import AddressError, PoolUnavailable
 from cluster.keys import Sealer
 from cluster.ports import Observer, Pool, Transport
 
@@ -347,7 +347,7 @@ class Mesh:
                 case fx.Lost(node, count, rooms):
                     self._observer.lost(node, count, rooms)
                 case fx.Connect(card):
-                    self._transport.connect(card)
+                    self._connect(card)
                 case fx.Disconnect(node):
                     self._transport.disconnect(node)
                 case fx.Announce():
@@ -357,6 +357,14 @@ class Mesh:
                     self._transport.subscribe(topic)
                 case fx.Belief(event, fields, is_warning):
                     (self._log.warning if is_warning else self._log.info)(event, **fields)
+
+    def _connect(self, card: Card) -> None:
+        try:
+            self._transport.connect(card)
+        except (
+            AddressError
+        ) as error:  # the peer's fault, or somebody's who wrote the card: only that peer is out
+            self._log.warning("peer cannot be connected to", peer=card.id, error=str(error))
 
     def _overloaded(self) -> None:
         self.overloads += 1

@@ -61,7 +61,10 @@ class Transport(Protocol):
         """Receive nothing more under the topic."""
 
     def connect(self, card: Card) -> None:
-        """Connect to a peer's addresses, and go on trying; replaces an earlier connection to the same node."""
+        """Connect to a peer's addresses, and go on trying; replaces an earlier connection to the same node.
+
+        Two peers may name the same addresses: one of them is the former life of a machine under another name. Raises
+        `AddressError`, and connects to nothing, when an address is none; the card comes from outside."""
 
     def disconnect(self, node: str) -> None:
         """Drop the connection to the peer and what waits to be sent to it."""

@@ -18,7 +18,7 @@ import zmq
 
 from cluster.core.identity import Card
 from cluster.core.messages import FRAME_BYTES
-from cluster.errors import BindError
+from cluster.errors import AddressError, BindError
 from cluster.ports import Addresses, Arrivals
 
 PUBLISHED_QUEUE: Final = 10_000
@@ -103,12 +103,19 @@ class ZeroMqTransport:
         self._sub.touched()
 
     def connect(self, card: Card) -> None:
-        """Connect to the peer; replaces an earlier connection to the same node."""
+        """Connect to the peer; replaces an earlier connection to the same node. Raises `AddressError`."""
         self.disconnect(card.id)
         dealer = self._socket(zmq.DEALER, DIRECT_QUEUE)
+        try:
+            _connect(dealer, card.router)
+            if any(peer.pub == card.pub for peer in self._peers.values()):
+                # ZeroMQ would take no second connection to it. The one that is there may be dead without knowing it.
+                self._sub.socket.disconnect(card.pub)
+            _connect(self._sub.socket, card.pub)
+        except AddressError:
+            dealer.close()
+            raise
         peer = self._peers[card.id] = _Peer(card.id, card.pub, _Readable(dealer))
-        _connect(dealer, card.router)
-        _connect(self._sub.socket, card.pub)
         self._sub.touched()
         self._start_reading(peer)
 
@@ -117,8 +124,9 @@ class ZeroMqTransport:
         peer = self._peers.pop(node, None)
         if peer is None:
             return
-        self._sub.socket.disconnect(peer.pub)
-        self._sub.touched()
+        if all(other.pub != peer.pub for other in self._peers.values()):
+            self._sub.socket.disconnect(peer.pub)
+            self._sub.touched()
         peer.close()
 
     def publish(self, frame: bytes) -> bool:
@@ -266,7 +274,13 @@ def _send(dealer: _Readable, frame: bytes) -> bool:
 
 def _connect(socket: zmq.Socket[bytes], address: str) -> None:
     _choose_family(socket, address)
-    socket.connect(address)
+    try:
+        socket.connect(address)
+    except (
+        zmq.ZMQError,
+        ValueError,
+    ) as error:  # ValueError: a text that ZeroMQ's binding does not even pass on
+        raise AddressError(f"{address!r} is no address to connect to: {error}") from error
 
 
 def _choose_family(socket: zmq.Socket[bytes], address: str) -> None:

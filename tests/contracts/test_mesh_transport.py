@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
+import msgspec
 import pytest
 import trio
 
 from cluster.adapters.memory import MemoryNetwork
 from cluster.adapters.zeromq import ZeroMqTransport
 from cluster.core.identity import Card, Epoch
-from cluster.errors import BindError
+from cluster.errors import AddressError, BindError
 from cluster.ports import Addresses, Transport
 from support.waiting import eventually
 
@@ -211,6 +212,38 @@ async def test_what_arrives_may_end_the_connection_on_which_it_came(kind: Kind) 
                 a.transport.answer(*a.received.questions[-1])
                 await eventually(lambda n=number: len(leaving.replies) == n + 1)
             nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_may_have_the_addresses_of_a_former_one(kind: Kind) -> None:
+    """A machine that lost its node starts another on the same ports, under another name; then the dead is forgotten."""
+    async with an_end(kind) as a, an_end(kind) as b:
+        b.transport.subscribe(b"s\x00")
+        b.transport.connect(a.card("dead"))
+        b.transport.connect(a.card("alive"))
+        await say_until_heard(a, b, b"s\x00both are connected")
+        b.transport.disconnect("dead")
+        await say_until_heard(a, b, b"s\x00one is")
+        b.transport.connect(a.card("alive"))
+        await say_until_heard(a, b, b"s\x00connected anew")
+        assert b.transport.ask("alive", b"?")
+        b.transport.disconnect("alive")
+        assert not b.transport.ask("alive", b"?")
+
+
+@pytest.mark.parametrize("kind", ["zeromq-tcp"], indirect=True)
+@pytest.mark.parametrize("part", ["pub", "router"])
+@pytest.mark.parametrize("address", ["rubbish", "tcp://", "foo://bar:1", "tcp://a\x00:1"])
+async def test_an_address_that_is_none_is_refused_and_harms_nobody(
+    kind: Kind, address: str, part: str
+) -> None:
+    async with an_end(kind) as a, an_end(kind) as b:
+        b.transport.subscribe(b"s\x00")
+        b.transport.connect(a.card("a"))
+        with pytest.raises(AddressError, match="no address to connect to"):
+            b.transport.connect(msgspec.structs.replace(a.card("x"), **{part: address}))
+        assert not b.transport.ask("x", b"?")
+        b.transport.disconnect("x")
+        await say_until_heard(a, b, b"s\x00still here")
 
 
 async def test_who_has_gone_cannot_be_answered(kind: Kind) -> None:

@@ -14,6 +14,8 @@ import trio.testing
 from cluster import Bindings, ConfigurationError, Identity, Mesh, MeshConfig, Notification, open_mesh
 from cluster.adapters.memory import MemoryNetwork, MemoryPool
 from cluster.adapters.zeromq import ZeroMqTransport
+from cluster.core.identity import Card, Epoch
+from cluster.keys import Sealer
 from cluster.ports import Pool, Transport
 from support.waiting import eventually
 
@@ -285,6 +287,16 @@ async def test_a_slow_pool_slows_nothing_else(autojump_clock: trio.testing.MockC
         await eventually(lambda: is_ready(a, b) and any(link.is_live for link in a.mesh.core.links))
         await trio.sleep(20)
         assert "peer silent" not in town.log.events
+
+
+async def test_a_card_with_an_impossible_address_ends_nobody() -> None:
+    town = Town()
+    card = Card(id="x", epoch=Epoch(1, 0), pub="rubbish", router="tcp://127.0.0.1:1")
+    await town.pool.beat("x", Sealer(None).seal(card), 60_000)
+    async with town.node("a", transport=ZeroMqTransport()) as a:
+        async with town.node("b", transport=ZeroMqTransport()) as b:
+            await eventually(lambda: all(any(link.is_live for link in n.mesh.core.links) for n in (a, b)))
+        assert "peer cannot be connected to" in town.log.events
 
 
 async def test_the_same_over_real_sockets() -> None:
