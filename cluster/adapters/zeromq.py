@@ -108,9 +108,7 @@ class ZeroMqTransport:
         dealer = self._socket(zmq.DEALER, DIRECT_QUEUE)
         try:
             _connect(dealer, card.router)
-            if any(peer.pub == card.pub for peer in self._peers.values()):
-                # ZeroMQ would take no second connection to it. The one that is there may be dead without knowing it.
-                self._sub.socket.disconnect(card.pub)
+            # When another peer has the same address this changes nothing, and must not: that peer may be well.
             _connect(self._sub.socket, card.pub)
         except AddressError:
             dealer.close()
