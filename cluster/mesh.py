@@ -134,6 +134,8 @@ class Mesh:
             seeds=config.seeds,
         )
         self._is_flush_due = False
+        self._unconnectable: set[str] = set()
+        """Peers whose card names no possible address; said once, although they are tried again."""
         self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
         self._changed = trio.Event()
         self._told_reason: str | None = "not started"
@@ -350,6 +352,7 @@ class Mesh:
                     self._connect(card)
                 case fx.Disconnect(node):
                     self._transport.disconnect(node)
+                    self._unconnectable.discard(node)
                 case fx.Announce():
                     self._visit_pool.set()
                 case fx.MoveTopic(former, topic):
@@ -361,10 +364,12 @@ class Mesh:
     def _connect(self, card: Card) -> None:
         try:
             self._transport.connect(card)
-        except (
-            AddressError
-        ) as error:  # the peer's fault, or somebody's who wrote the card: only that peer is out
-            self._log.warning("peer cannot be connected to", peer=card.id, error=str(error))
+        except AddressError as error:  # the fault of who wrote the card: only that peer is out
+            if card.id not in self._unconnectable:
+                self._unconnectable.add(card.id)
+                self._log.warning("peer cannot be connected to", peer=card.id, error=str(error))
+        else:
+            self._unconnectable.discard(card.id)
 
     def _overloaded(self) -> None:
         self.overloads += 1

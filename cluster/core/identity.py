@@ -21,7 +21,11 @@ NODE_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
 """Lower case, because the id is part of topics and of host-like names; 64 characters at the most."""
 
 NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+"""What a card says is shown in terminals and logs, which obey control characters."""
+
+Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=PRINTABLE)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
 
 
@@ -55,10 +59,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     epoch: Epoch
     pub: Address
     router: Address
-    url: Annotated[str, msgspec.Meta(max_length=512)] = ""
-    version: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    url: Annotated[str, msgspec.Meta(max_length=512, pattern=PRINTABLE)] = ""
+    version: Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE)] = ""
     protocol: tuple[Number, Number] = (PROTOCOL, PROTOCOL)
-    host: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    host: Annotated[str, msgspec.Meta(max_length=256, pattern=PRINTABLE)] = ""
     started_at: Number = 0
 
     def speaks_with(self, other: Card) -> bool:

@@ -144,6 +144,14 @@ class TestSealing:
         with pytest.raises(CardError):
             Sealer(None).open(rubbish)
 
+    @pytest.mark.parametrize("field", ["pub", "router", "url", "version", "host"])
+    @pytest.mark.parametrize("text", ["a\x1b[2J", "a\x00", "a\n"])
+    def test_a_card_has_no_control_characters(self, field: str, text: str) -> None:
+        """Cards are shown in terminals."""
+        card = msgspec.structs.replace(CARD, **{field: text})
+        with pytest.raises(CardError, match="not a card"):
+            Sealer(None).open(Sealer(None).seal(card))
+
     @given(st.binary(max_size=300))
     def test_any_bytes_are_refused_as_a_card(self, rubbish: bytes) -> None:
         with pytest.raises(CardError):

@@ -15,6 +15,7 @@ from cluster import Bindings, ConfigurationError, Identity, Mesh, MeshConfig, No
 from cluster.adapters.memory import MemoryNetwork, MemoryPool
 from cluster.adapters.zeromq import ZeroMqTransport
 from cluster.core.identity import Card, Epoch
+from cluster.core.liveness import Health
 from cluster.keys import Sealer
 from cluster.ports import Pool, Transport
 from support.waiting import eventually
@@ -296,7 +297,9 @@ async def test_a_card_with_an_impossible_address_ends_nobody() -> None:
     async with town.node("a", transport=ZeroMqTransport()) as a:
         async with town.node("b", transport=ZeroMqTransport()) as b:
             await eventually(lambda: all(any(link.is_live for link in n.mesh.core.links) for n in (a, b)))
-        assert "peer cannot be connected to" in town.log.events
+        core = a.mesh.core
+        await eventually(lambda: any(link.id == "x" and link.health is Health.DOWN for link in core.links))
+        assert town.log.events.count("peer cannot be connected to") == 2  # by a and by b
 
 
 async def test_the_same_over_real_sockets() -> None:
