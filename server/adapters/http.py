@@ -19,8 +19,8 @@ import h11
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from server.adapters.lane import Upgrade
 from server.adapters.turn import Turn
-from server.adapters.websocket import Upgrade
 from server.adapters.wire import Wire
 from server.app import App
 from server.core.encodings import BodyDecoder, Encoding, choose_encoding, encode

@@ -18,9 +18,10 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from server.adapters.http import HttpClient
+from server.adapters.lane import Upgrade
 from server.adapters.outbox import Outbox
 from server.adapters.turn import Turn
-from server.adapters.websocket import Upgrade, WebSocketClient
+from server.adapters.websocket import WebSocketClient
 from server.adapters.wire import Wire, address_text, prepare
 from server.app import App
 from server.core.errors import ApiError

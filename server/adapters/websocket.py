@@ -1,51 +1,33 @@
 """One WebSocket client: messages in, replies and notifications out.
 
-    socket -> MessageStream.receive_some -> trio-websocket -> _receive -> App -> outbox -> socket
-                                            (pong, close)  -> MessageStream.send_all -^
+    socket -> Lane ------(plain text)------> receive -> App -> outbox -> socket
+                 `-> trio-websocket -(other)-^  `-(pong, close)---^
 
-trio-websocket reads frames and answers pings and closes. What we write ourselves goes past it, framed already,
-into the same outbox. It refuses to close with code 1000, and to let trio-websocket close by itself (which would):
-when it is us who end the connection, the last frame is written here, the session ends, and what still comes in is
-not looked at.
-
-A message through trio-websocket costs two switches of tasks and about 25 µs. A reader that takes plain text frames
-off the stream before trio-websocket sees them belongs into `MessageStream.receive_some`, and hands them to the same
-`WebSocketClient._receive`.
+trio-websocket did the handshake, reads what is no plain text, and answers pings and closes. What we write ourselves
+goes past it, framed already, into the same outbox. It refuses to close with code 1000, and to let trio-websocket close
+by itself (which would): when it is us who end the connection, the last frame is written here, the session ends, and
+what still comes in is not looked at.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Final
 
-import attrs
 import trio
 from structlog.typing import FilteringBoundLogger
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
+from server.adapters.lane import READ_BYTES, Lane, Upgrade
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
-from server.core.frames import CloseCode, close_frame, ends_with_close, is_close, is_pong, text_frame
-from server.core.heads import plain_handshake
+from server.core.frames import CloseCode, close_frame, ends_with_close, text_frame
 from server.core.limits import Limits
 from server.core.responses import Response
 from server.core.session import Session
 
-READ_BYTES: Final = 16_384
-"""One read. Of the smallest fragments it holds 2,700: 15 ms of work for wsproto, in which nobody else runs."""
-
 OVERFLOW_REASON: Final = "too slow: more is waiting for this client than the server keeps"
 RESTART_REASON: Final = "service restart"
-
-
-@attrs.frozen
-class Upgrade:
-    """A sound WebSocket handshake, and what the client sent behind it."""
-
-    key: bytes
-    trailing: bytes
-    protocol: bytes = b""
-    """The subprotocol that is agreed to; empty: none."""
 
 
 class WebSocketClient:
@@ -75,7 +57,7 @@ class WebSocketClient:
         if self._is_stopping:
             await self._wire.depart()
             return
-        stream = MessageStream(self._wire, self._turn, self._limits, upgrade)
+        lane = Lane(self._wire, self._turn, self._limits, upgrade)
         self._outbox.overflow_frame = close_frame(CloseCode.INTERNAL_ERROR, OVERFLOW_REASON)
         try:
             async with trio.open_nursery() as work:
@@ -83,7 +65,7 @@ class WebSocketClient:
                 self._outbox.on_overflow = work.cancel_scope.cancel
                 request = await wrap_server_stream(
                     work,
-                    stream,
+                    lane,
                     # None are queued: one that waits would delay the flush of those before it.
                     message_queue_size=0,
                     max_message_size=self._limits.request_bytes,
@@ -94,16 +76,14 @@ class WebSocketClient:
                 self._session = self._app.open_session(
                     "websocket", self._wire.remote, self._outbox.write, self.close
                 )
-                stream.open()
-                await self._read(connection, stream, self._session)
+                lane.open(self.receive)
+                await self._read(connection, lane)
                 work.cancel_scope.cancel()
         except* LocalProtocolError:
             # trio-websocket has sent a close frame (1009), and tried to answer what came behind the message.
             pass
         except* Exception as failure:
-            # A fault of this node: the client shall hear of it, and everyone else keep theirs.
-            self._log.error("client failed", client=self._wire.remote, exc_info=failure)
-            self._outbox.finish(close_frame(CloseCode.INTERNAL_ERROR, "internal error"))
+            self._fail(failure)
         finally:
             self._work = None
             if self._session is not None:
@@ -119,6 +99,11 @@ class WebSocketClient:
         if self._work is not None:
             self._work.cancel_scope.cancel()
 
+    def _fail(self, failure: BaseException) -> None:
+        """Heed a fault of this node: the client shall hear of it, and everyone else keep theirs."""
+        self._log.error("client failed", client=self._wire.remote, exc_info=failure)
+        self.close(CloseCode.INTERNAL_ERROR, "internal error")
+
     def stop(self) -> None:
         """Take no more requests; end the connection when those under way are answered."""
         self._is_stopping = True
@@ -133,7 +118,8 @@ class WebSocketClient:
 
     # -- Messages ---------------------------------------------------------------------------------------------------
 
-    async def _read(self, connection: WebSocketConnection, stream: "MessageStream", session: Session) -> None:
+    async def _read(self, connection: WebSocketConnection, lane: Lane) -> None:
+        """Take the messages that trio-websocket reads."""
         while True:
             try:
                 message = await connection.get_message()
@@ -142,24 +128,43 @@ class WebSocketClient:
                 if closed.reason is not None and closed.reason.code in _FAULTS:
                     self._outbox.finish(close_frame(closed.reason.code, closed.reason.reason or ""))
                 return
-            stream.unclaimed_bytes = 0
-            if self._in_flight >= self._limits.requests_in_flight:
-                await self._wait_for_room()
-            with self._turn:
-                self._receive(message, session)
-            if stream.is_waiting:
-                # That was the last message of one read: else `stream` flushes, when it is asked for more.
-                self._turn.flush()
+            await self.receive((message,))
+            lane.passed_on_is_received()
 
-    def _receive(self, message: str | bytes, session: Session) -> None:
-        if not message or self._is_stopping or self._work is None or not self._outbox.is_open:
-            return
-        answer = self._app.receive_message(session, message)
-        if isinstance(answer, Response):
-            self._reply(answer)
-        elif answer is not None:
-            self._in_flight += 1
-            self._work.start_soon(self._reply_later, answer)
+    async def receive(self, messages: Iterable[str | bytes]) -> None:
+        """Do what these messages ask for, in their order. Waits only while as many requests as may be are under way.
+
+        Whoever calls this flushes. A fault of this node ends the connection, and is not raised: trio-websocket's task,
+        which is one of the callers, would lose it.
+        """
+        waiting = iter(messages)
+        try:
+            while self._receive(waiting):
+                self._turn.flush()
+                while self._in_flight >= self._limits.requests_in_flight:
+                    self._room = trio.Event()
+                    await self._room.wait()
+        except Exception as failure:
+            self._fail(failure)
+
+    def _receive(self, messages: Iterator[str | bytes]) -> bool:
+        """Take messages until there are no more (False), or no room for another request (True)."""
+        session, most = self._session, self._limits.requests_in_flight
+        with self._turn:
+            for message in messages:
+                if not message or session is None or self._is_stopping or self._work is None:
+                    continue
+                if not self._outbox.is_open:
+                    continue
+                answer = self._app.receive_message(session, message)
+                if isinstance(answer, Response):
+                    self._reply(answer)
+                elif answer is not None:
+                    self._in_flight += 1
+                    self._work.start_soon(self._reply_later, answer)
+                    if self._in_flight >= most:
+                        return True
+        return False
 
     async def _reply_later(self, answer: Awaitable[Response]) -> None:
         try:
@@ -175,73 +180,5 @@ class WebSocketClient:
         if response.on_sent is not None:
             response.on_sent()
 
-    async def _wait_for_room(self) -> None:
-        self._turn.flush()
-        while self._in_flight >= self._limits.requests_in_flight:
-            self._room = trio.Event()
-            await self._room.wait()
-
 
 _FAULTS: Final = frozenset((CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT))
-
-
-class MessageStream(trio.abc.Stream):
-    """The stream that trio-websocket sits on: the handshake once more, then the socket; writes go to the outbox."""
-
-    def __init__(self, wire: Wire, turn: Turn, limits: Limits, upgrade: Upgrade) -> None:
-        self._wire = wire
-        self._turn = turn
-        self._handshake = plain_handshake(upgrade.key, upgrade.protocol)
-        self._trailing = upgrade.trailing
-        self._opened = trio.Event()
-        # Room for the frames' own bytes, also of a message in many fragments.
-        self._most_unclaimed = limits.request_bytes + limits.request_bytes // 8 + 2 * READ_BYTES
-        self.unclaimed_bytes = 0
-        """Read since the last message, less what pings account for. trio-websocket bounds a message by its characters
-        and not by its fragments: one without an end, of empty fragments, would grow for ever."""
-        self.is_waiting = False
-        """Whether all that was read has been looked at, and trio-websocket waits for more."""
-
-    def open(self) -> None:
-        """Let pass what the client sent behind its handshake. Before that, wsproto would lose it."""
-        self._opened.set()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return what came in, empty at the end. Being asked for more ends the reader's turn."""
-        if self._handshake:
-            handshake, self._handshake = self._handshake, b""
-            return handshake
-        if not self._opened.is_set():
-            await self._opened.wait()
-        self._turn.flush()
-        most = max_bytes or READ_BYTES
-        if self._trailing:
-            await trio.lowlevel.checkpoint()
-            data, self._trailing = self._trailing[:most], self._trailing[most:]
-        else:
-            self.is_waiting = True
-            data = await self._wire.receive(most)
-            self.is_waiting = False
-        self.unclaimed_bytes += len(data)
-        if self.unclaimed_bytes > self._most_unclaimed:
-            self._wire.outbox.finish(
-                close_frame(CloseCode.TOO_BIG, "a message of too many bytes or fragments")
-            )
-            return b""
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue what trio-websocket writes: the handshake's answer, pongs, and one close frame."""
-        frame = bytes(data)
-        if is_close(frame):
-            self._wire.outbox.finish(frame)
-            return
-        if is_pong(frame):
-            self.unclaimed_bytes -= len(frame) + 4  # the ping had a mask, too
-        self._wire.outbox.write(frame)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Return at once: the outbox takes or refuses, but does not wait."""
-
-    async def aclose(self) -> None:
-        """Do nothing: whoever runs the connection takes leave of the client."""

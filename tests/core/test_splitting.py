@@ -1,0 +1,223 @@
+"""What the fast lane takes and what it passes on, judged by wsproto, which reads the same bytes without a lane."""
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+
+from server.core.splitting import FrameSplitter
+from support.front import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, masked
+from support.pieces import pieces_of
+
+Outcome = tuple[str, Any]
+
+
+class Library:
+    """wsproto, and what it makes of what it is given: whole messages, heartbeats, and one end."""
+
+    def __init__(self) -> None:
+        self._connection = Connection(ConnectionType.SERVER)
+        self._parts: list[Any] = []
+        self.outcomes: list[Outcome] = []
+        self.messages = 0
+
+    def receive(self, data: bytes) -> None:
+        if data and not self.has_ended:
+            self._connection.receive_data(data)
+            for event in self._connection.events():
+                self._note(event)
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.outcomes) and self.outcomes[-1][0] == "end"
+
+    def _note(self, event: Event) -> None:
+        match event:
+            case CloseConnection(code=code):
+                self.outcomes.append(("end", code))
+            case Ping(payload=payload):
+                self.outcomes.append(("ping", bytes(payload)))
+            case Pong(payload=payload):
+                self.outcomes.append(("pong", bytes(payload)))
+            case TextMessage() | BytesMessage():
+                self._parts.append(event.data)
+                if event.message_finished:
+                    empty: Any = "" if isinstance(event, TextMessage) else b""
+                    self.outcomes.append(("message", empty.join(self._parts)))
+                    self._parts.clear()
+                    self.messages += 1
+
+
+def splitter(message_bytes: int = 1_000, kept_bytes: int = 2_000) -> FrameSplitter:
+    return FrameSplitter(message_bytes=message_bytes, kept_bytes=kept_bytes)
+
+
+def split_all(frames: FrameSplitter, data: bytes) -> list[tuple[list[str], bytes]]:
+    """Split until nothing comes any more."""
+    done = []
+    while True:
+        texts, passed = frames.split(data)
+        if not texts and not passed:
+            return done
+        done.append((texts, passed))
+        data = b""
+
+
+SOUND = [
+    masked(b""),
+    masked(b'{"p":1}'),
+    masked("é\N{FISH}".encode()),
+    masked(b"x" * 125),
+    masked(b"x" * 126),
+    masked(b"x" * 300),
+    masked(b"x" * 2_500),
+    masked(b"", BINARY),
+    masked(b"\xff\xfe", BINARY),
+    masked(b"?", PING),
+    masked(b"!", PONG),
+    masked(b"a", TEXT, is_final=False) + masked(b"b", CONTINUATION),
+    masked(b"a", TEXT, is_final=False) + masked(b"?", PING) + masked(b"", CONTINUATION),
+    masked(b"a", BINARY, is_final=False)
+    + masked(b"", CONTINUATION, is_final=False)
+    + masked(b"b", CONTINUATION),
+]
+
+UNSOUND = [
+    b"\x81\x02hi",  # without a mask
+    b"\x81\x7e\x01\x00" + b"x" * 256,
+    masked(b"hi", 0x3),
+    masked(b"hi", TEXT | 0x40),
+    masked(b"hi", CONTINUATION),
+    masked(b"a", TEXT, is_final=False),
+    masked(b"x" * 126, PING),
+    masked(b"", PING, is_final=False),
+    masked(b"\x03\xe8", CLOSE),
+    masked(b"\x01", CLOSE),
+    b"\x81\xfe\x00\x7d" + b"\x00" * 129,  # 125 bytes in the form for more
+    b"\x82\xff" + (65_535).to_bytes(8, "big") + b"\x00" * 4,
+    b"\x81\xff" + b"\xff" * 8,
+    masked(b"\xff\xfe"),
+    masked(b"\xc3\xa9\xc3"),
+    masked(b"\xff" * 2_500),
+    masked(b"\xc3", TEXT, is_final=False) + masked(b"?", PING) + masked(b"", CONTINUATION),
+]
+
+frames_of_a_client = st.lists(st.sampled_from(SOUND) | st.sampled_from(UNSOUND), max_size=8).map(b"".join)
+noise = st.binary(max_size=12)
+piece_sizes = st.lists(st.integers(1, 400), min_size=1, max_size=5)
+limits = st.sampled_from([(1_000, 2_000), (100_000, 200_000), (200, 2_000), (1_000, 130), (0, 10)])
+
+
+@given(
+    st.lists(st.sampled_from(SOUND), max_size=5).map(b"".join), frames_of_a_client, noise, piece_sizes, limits
+)
+@example(b"", masked(b"\xff" * 20), b"", [8], (1_000, 2_000))
+@example(b"", masked(b"", CONTINUATION) + masked(b"no"), b"", [9], (1_000, 2_000))
+@example(b"", masked(b"\xff" * 2_500) + masked(b"no"), b"", [9], (1_000, 2_000))
+def test_the_lane_changes_nothing(
+    first: bytes, then: bytes, last: bytes, sizes: list[int], limits: tuple[int, int]
+) -> None:
+    """In any pieces, what comes out of lane and library together is what the library alone makes of it."""
+    data = first + then + last
+    alone, behind, frames = Library(), Library(), splitter(*limits)
+    for read in pieces_of(data, sizes):
+        piece = read
+        alone.receive(piece)
+        while True:
+            passed_before = frames.messages_passed
+            texts, passed = frames.split(piece)
+            if not texts and not passed:
+                break
+            if behind.messages == passed_before:  # else the library found a fault in one of them
+                behind.outcomes += [("message", text) for text in texts]
+            behind.receive(passed)
+            piece = b""
+    if frames.bytes_kept and alone.outcomes[len(behind.outcomes) :] == [("end", 1007)]:
+        # The library sees bad text before the frame is whole; the lane when it is.
+        alone.outcomes.pop()
+    assert behind.outcomes == alone.outcomes
+
+
+@given(frames_of_a_client, noise, piece_sizes, limits)
+def test_what_is_passed_on_does_not_depend_on_the_pieces(
+    data: bytes, last: bytes, sizes: list[int], limits: tuple[int, int]
+) -> None:
+    at_once, in_pieces = splitter(*limits), splitter(*limits)
+    whole = split_all(at_once, data + last)
+    parts = [part for piece in pieces_of(data + last, sizes) for part in split_all(in_pieces, piece)]
+    assert [text for texts, _ in parts for text in texts] == [text for texts, _ in whole for text in texts]
+    assert b"".join(passed for _, passed in parts) == b"".join(passed for _, passed in whole)
+    assert in_pieces.bytes_kept == at_once.bytes_kept <= max(14, limits[1])
+    assert in_pieces.messages_passed == at_once.messages_passed
+
+
+@pytest.mark.parametrize("text", ["", "x", '{"a":"é"}', "\N{FISH}" * 31, "x" * 125, "x" * 126, "x" * 1_000])
+def test_a_plain_frame_is_taken_when_it_is_whole(text: str) -> None:
+    frames, data = splitter(), masked(text.encode())
+    for byte in data[:-1]:
+        assert frames.split(bytes((byte,))) == ([], b"")
+    assert frames.split(data[-1:]) == ([text], b"")
+    assert frames.bytes_kept == 0
+
+
+def test_many_plain_frames_come_out_of_one_read_in_order() -> None:
+    texts = [str(number) * number for number in range(200)]
+    assert splitter().split(b"".join(masked(text.encode()) for text in texts)) == (texts, b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "limits"),
+    [
+        (masked(b"?", PING), (1_000, 2_000)),
+        (masked(b"b", BINARY), (1_000, 2_000)),
+        (masked(b"x" * 1_001), (1_000, 2_000)),
+        (masked(b"x" * 11), (10, 2_000)),
+        (masked(b"x" * 200), (1_000, 207)),
+        (masked(b"x" * 70_000), (100_000, 200_000)),
+        *((frame, (1_000, 2_000)) for frame in UNSOUND),
+    ],
+)
+def test_all_else_is_passed_on(data: bytes, limits: tuple[int, int]) -> None:
+    frames = splitter(*limits)
+    assert frames.split(masked(b"before") + data) == (["before"], data)
+
+
+def test_what_is_large_is_passed_on_as_it_comes() -> None:
+    frames, data = splitter(), masked(b"x" * 5_000)
+    assert frames.split(data[:3]) == ([], b"")  # its length is not known yet
+    assert frames.split(data[3:10]) == ([], data[:10])
+    assert frames.split(data[10:] + masked(b"next")) == ([], data[10:])
+    assert frames.messages_passed == 1
+    assert frames.split() == (["next"], b"")
+
+
+def test_plain_frames_between_others_keep_their_place() -> None:
+    ping, text = masked(b"?", PING), masked(b"text")
+    frames = splitter()
+    assert split_all(frames, text + ping + text + text + ping + text[:3]) == [
+        (["text"], ping),
+        (["text", "text"], ping),
+    ]
+    assert frames.split(text[3:]) == (["text"], b"")
+    assert frames.messages_passed == 0
+
+
+def test_nothing_is_taken_within_a_message_of_fragments() -> None:
+    first, last = masked(b"a", TEXT, is_final=False), masked(b"b", CONTINUATION)
+    frames = splitter()
+    assert frames.split(first) == ([], first)
+    assert frames.split(masked(b"no"))[0] == []
+    frames = splitter()
+    assert frames.split(first + last) == ([], first + last)
+    assert frames.split(masked(b"yes")) == (["yes"], b"")
+    assert frames.messages_passed == 1
+
+
+@pytest.mark.parametrize("end", [masked(b"\x03\xe8", CLOSE), b"\x81\x02hi", masked(b"\xff")])
+def test_after_an_end_nothing_is_taken(end: bytes) -> None:
+    frames, late = splitter(), masked(b"late")
+    assert frames.split(end + late) == ([], end + late)
+    assert frames.split(late) == ([], late)
