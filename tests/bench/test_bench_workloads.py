@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from server.cli.children import open_child
@@ -35,6 +36,7 @@ from support.bench_machine import (
     Ran,
     attached_load,
     busy_shares,
+    cpu_seconds,
     generator,
     memory_bytes,
     pinned,
@@ -114,25 +116,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def measured(contender: Contender, task: Task, folder: Path) -> tuple[list[Ran], list[float]]:
-    """Run a task several times; return the runs, and how busy the cores were before them."""
+@attrs.frozen
+class Measured:
+    """Several runs of one task."""
+
+    runs: list[Ran]
+    busy: list[float]
+    """How busy the cores were before."""
+    cpu_us: float
+    """What a delivery cost the servers (without Redis), in time of a core: hardly depends on what else runs."""
+
+
+async def measured(contender: Contender, task: Task, folder: Path) -> Measured:
+    """Run a task several times."""
     async with running(contender, task) as server, attached_load(folder, server.script) as load:
         await load.run(WARM_UP_S)
         busy = await busy_shares()
+        before = cpu_seconds(server.pids)
         runs = [await load.run(SECONDS) for _ in range(RUNS)]
+        cpu_s = cpu_seconds(server.pids) - before
         assert all(run.delivered for run in runs), f"nothing is delivered by {contender.name}"
-        return runs, busy
+        return Measured(runs, busy, cpu_s * 1e6 / sum(run.delivered for run in runs))
 
 
 @pytest.mark.parametrize(("workload", "contender"), cases(RATES))
 async def test_deliveries(workload: str, contender: Contender, report: Report, folder: Path) -> None:
     installed(report, contender)
     title, task, _ = RATES[workload]
-    runs, busy = await measured(contender, task, folder)
-    values = [run.delivered / run.seconds for run in runs]
-    missing = sum(run.missing for run in runs)
-    remark = f"{missing} missing" if missing else ""
-    report.add(Measurement(workload, title, contender.name, "deliveries/s", values, busy, remark))
+    found = await measured(contender, task, folder)
+    values = [run.delivered / run.seconds for run in found.runs]
+    missing = sum(run.missing for run in found.runs)
+    remark = f"{found.cpu_us:.2f} µs of a core each" + (f", {missing} missing" if missing else "")
+    report.add(Measurement(workload, title, contender.name, "deliveries/s", values, found.busy, remark))
     assert contender is not SHOAL or not missing
 
 
@@ -140,10 +155,12 @@ async def test_deliveries(workload: str, contender: Contender, report: Report, f
 async def test_latency(workload: str, contender: Contender, report: Report, folder: Path) -> None:
     installed(report, contender)
     title, task, _ = LATENCIES[workload]
-    runs, busy = await measured(contender, task, folder)
-    for share, values in (("p50", [run.p50_us for run in runs]), ("p99", [run.p99_us for run in runs])):
-        report.add(Measurement(workload, title, contender.name, f"µs {share}", values, busy))
-    assert contender is not SHOAL or not any(run.missing for run in runs)
+    found = await measured(contender, task, folder)
+    for share in ("p50", "p99"):
+        values = [run.p50_us if share == "p50" else run.p99_us for run in found.runs]
+        remark = f"{found.cpu_us:.0f} µs of a core each"
+        report.add(Measurement(workload, title, contender.name, f"µs {share}", values, found.busy, remark))
+    assert contender is not SHOAL or not any(run.missing for run in found.runs)
 
 
 @pytest.mark.parametrize("contender", [SHOAL, WEBSOCKETS, SOCKETIO], ids=lambda contender: contender.name)

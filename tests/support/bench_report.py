@@ -60,9 +60,8 @@ class Report:
     def add(self, measurement: Measurement) -> None:
         """Keep it, and show it."""
         self.measurements.append(measurement)
-        print(
-            f"  {measurement.workload:5} {measurement.contender:26} {_range(measurement)} {measurement.unit}"
-        )
+        what = f"{measurement.workload:6} {measurement.contender:24}"
+        print(f"  {what} {_range(measurement)} {measurement.unit} {measurement.remark}")
 
     def write(self, to: Path) -> None:
         """Write the page, and the JSON that it is made from beside it."""
