@@ -53,6 +53,11 @@ class Follower(Generic[T]):
             self.stream.learn_tail(tail)
             self.repair(now, out)
 
+    def ask_anew(self, now: float) -> None:
+        """What was asked last may not have arrived: ask again when something does."""
+        if self.repair_at is not None:
+            self.repair_at = now
+
     def give_up(self, before: int, now: float, out: list[Effect]) -> tuple[list[int], Sequence[T]]:
         """What is missing before that number will not come: returns the lost numbers, and what can be given on now."""
         lost, ready = self.stream.give_up(before)

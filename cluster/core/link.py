@@ -307,6 +307,14 @@ class Link:
             if report.is_live:
                 self.applied_by_peer(report.epoch, report.applied)
 
+    def pong(self, pong: messages.Pong, now: float, out: list[Effect]) -> None:
+        """The peer lives. If it is only its PUB socket that we do not hear, what it published comes this way."""
+        boot, tail = pong.notify_tail
+        if boot == self._me.epoch.boot:
+            self.mailbox.learn_tail(tail, now, out)
+        if self.sync is Sync.LIVE:
+            self._state.learn_tail(pong.state_tail, now, out)
+
     def applied_by_peer(self, epoch: Epoch, number: int) -> None:
         """The peer has applied our slice up to this change."""
         self.applied = max(self.applied, (epoch, number))
@@ -373,6 +381,9 @@ class Link:
     def heard(self, now: float, out: list[Effect]) -> None:
         """Any frame of this life of the peer arrived."""
         was = self.health
+        if now - self.liveness.last_heard > self._limits.repair_every:
+            self._state.ask_anew(now)
+            self.mailbox.ask_anew(now)
         if not self.liveness.heard(now) or was is Health.UNHEARD:
             return
         self.mailbox.went_on()

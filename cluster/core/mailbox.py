@@ -66,12 +66,20 @@ class Mailbox:
         self._tell_loss(len(lost), rooms, out)
         self._deliver(ready, out)
 
-    def heartbeat(self, tail: int, now: float, out: list[Effect]) -> None:
+    def learn_tail(self, tail: int, now: float, out: list[Effect]) -> None:
         """The peer says how far the stream goes."""
         self._follower.learn_tail(tail, now, out)
+
+    def heartbeat(self, tail: int, now: float, out: list[Effect]) -> None:
+        """The same, in a heartbeat."""
+        self.learn_tail(tail, now, out)
         if now >= self._forget_at:  # while much is said, heartbeats come more often than that
             self._forget_at = now + self._heartbeat
             self._earlier, self._recent = self._recent, set()
+
+    def ask_anew(self, now: float) -> None:
+        """What was asked last may not have arrived: ask again when something does."""
+        self._follower.ask_anew(now)
 
     def repair(self, now: float, out: list[Effect]) -> None:
         """Ask again for what is missing, if it is time to."""

@@ -233,9 +233,12 @@ class Snapshot(Message, frozen=True, tag=22):
 
 
 class Pong(Message, frozen=True, tag=23):
-    """I am here."""
+    """I am here, and so far go my streams: the asker may be deaf to my PUB socket only. `notify_tail` is the asker's
+    boot, and the number of the last notification sent to it."""
 
     nonce: Number
+    state_tail: Number = 0
+    notify_tail: tuple[Number, Number] = (0, 0)
 
 
 class ResentState(Message, frozen=True, tag=24):

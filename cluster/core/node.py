@@ -328,7 +328,7 @@ class MeshNode:
         replies: Iterable[Reply | None] = ()
         match question:
             case messages.Ping(nonce=nonce):
-                replies = [messages.Pong(self._me.id, self._me.epoch, nonce)]
+                replies = [self.say.pong(link, nonce)]
             case messages.Applied(of=of, number=number):
                 link.applied_by_peer(of, number)
                 self._tell_what_was_missed(link, out)
@@ -376,12 +376,13 @@ class MeshNode:
     def _take_reply(self, link: Link, reply: Reply, now: float, out: list[Effect]) -> None:
         match reply:
             case messages.Pong():
-                pass  # a sign of life like any other
+                link.pong(reply, now, out)
             case messages.Snapshot():
                 was_live = link.is_live
                 link.snapshot(reply, now, out)
                 if link.is_live and not was_live:
-                    self._beat_at = now  # others may be waiting to hear that we hold this slice
+                    # Others may be waiting to hear that we hold this slice. A beat that is late stays late.
+                    self._beat_at = min(self._beat_at, now)
                     self._own_up(link)
             case messages.ResentState():
                 link.state_resent(reply, now, out)

@@ -113,6 +113,11 @@ class Publisher:
 
     # -- answers --
 
+    def pong(self, link: Link, nonce: int) -> Reply:
+        """That this node is here, and the tails of what it published."""
+        notify_tail = (link.epoch.boot, link.outgoing.tail)
+        return messages.Pong(self._me.id, self._me.epoch, nonce, self._state.tail, notify_tail)
+
     def snapshot(self, nonce: int) -> Iterator[Reply]:
         """The own slice as it is now, in parts. The caller has flushed."""
         parts = list(self._slice.parts(self._limits.batch_bytes))
