@@ -56,6 +56,8 @@ PAGE = os.environ.get("BENCH_PAGE")
 IDLE_CONNECTIONS = 2_000
 """For the memory of one: enough that what the process itself grows by does not count."""
 
+CPU = "µs of a core"
+
 RATES = {
     "W1": ("one node, 500 subscribers, window 16", Task(500, window=16), (SHOAL, BARE, WEBSOCKETS, SOCKETIO)),
     "W1w1": ("one node, 500 subscribers, window 1", Task(500), (SHOAL, BARE, WEBSOCKETS, SOCKETIO)),
@@ -121,22 +123,30 @@ class Measured:
     """Several runs of one task."""
 
     runs: list[Ran]
+    cpu_us: list[float]
+    """What a delivery cost the servers, without Redis, in time that they had a core for."""
     busy: list[float]
     """How busy the cores were before."""
-    cpu_us: float
-    """What a delivery cost the servers (without Redis), in time of a core: hardly depends on what else runs."""
+
+    @property
+    def missing(self) -> str:
+        """A remark, when not all that was due came."""
+        missing = sum(run.missing for run in self.runs)
+        return f"{missing} missing" if missing else ""
 
 
 async def measured(contender: Contender, task: Task, folder: Path) -> Measured:
     """Run a task several times."""
+    runs, cpu_us = [], []
     async with running(contender, task) as server, attached_load(folder, server.script) as load:
         await load.run(WARM_UP_S)
         busy = await busy_shares()
-        before = cpu_seconds(server.pids)
-        runs = [await load.run(SECONDS) for _ in range(RUNS)]
-        cpu_s = cpu_seconds(server.pids) - before
-        assert all(run.delivered for run in runs), f"nothing is delivered by {contender.name}"
-        return Measured(runs, busy, cpu_s * 1e6 / sum(run.delivered for run in runs))
+        for _ in range(RUNS):
+            before = cpu_seconds(server.pids)
+            runs.append(await load.run(SECONDS))
+            assert runs[-1].delivered, f"nothing is delivered by {contender.name}"
+            cpu_us.append((cpu_seconds(server.pids) - before) * 1e6 / runs[-1].delivered)
+    return Measured(runs, cpu_us, busy)
 
 
 @pytest.mark.parametrize(("workload", "contender"), cases(RATES))
@@ -144,11 +154,10 @@ async def test_deliveries(workload: str, contender: Contender, report: Report, f
     installed(report, contender)
     title, task, _ = RATES[workload]
     found = await measured(contender, task, folder)
-    values = [run.delivered / run.seconds for run in found.runs]
-    missing = sum(run.missing for run in found.runs)
-    remark = f"{found.cpu_us:.2f} µs of a core each" + (f", {missing} missing" if missing else "")
-    report.add(Measurement(workload, title, contender.name, "deliveries/s", values, found.busy, remark))
-    assert contender is not SHOAL or not missing
+    rates = [run.delivered / run.seconds for run in found.runs]
+    for unit, values in (("deliveries/s", rates), (CPU, found.cpu_us)):
+        report.add(Measurement(workload, title, contender.name, unit, values, found.busy, found.missing))
+    assert contender is not SHOAL or not found.missing
 
 
 @pytest.mark.parametrize(("workload", "contender"), cases(LATENCIES))
@@ -156,11 +165,10 @@ async def test_latency(workload: str, contender: Contender, report: Report, fold
     installed(report, contender)
     title, task, _ = LATENCIES[workload]
     found = await measured(contender, task, folder)
-    for share in ("p50", "p99"):
-        values = [run.p50_us if share == "p50" else run.p99_us for run in found.runs]
-        remark = f"{found.cpu_us:.0f} µs of a core each"
-        report.add(Measurement(workload, title, contender.name, f"µs {share}", values, found.busy, remark))
-    assert contender is not SHOAL or not any(run.missing for run in found.runs)
+    p50, p99 = [run.p50_us for run in found.runs], [run.p99_us for run in found.runs]
+    for unit, values in (("µs p50", p50), ("µs p99", p99), (CPU, found.cpu_us)):
+        report.add(Measurement(workload, title, contender.name, unit, values, found.busy, found.missing))
+    assert contender is not SHOAL or not found.missing
 
 
 @pytest.mark.parametrize("contender", [SHOAL, WEBSOCKETS, SOCKETIO], ids=lambda contender: contender.name)

@@ -25,6 +25,8 @@ slowest and the fastest run behind it.
 
 "Bare" is the limit of the language: a Python loop that does nothing but write a prepared frame of that size into the
 sockets, or move single ZeroMQ frames from one process to another. "Of Shoal" is how many times Shoal's number it is.
+"µs of a core" is what a delivery cost the servers, without Redis, in time that they had a core for. Rates and latencies
+suffer when other programs want the cores, too; this number suffers least.
 """
 
 
@@ -108,7 +110,8 @@ def _table(measurements: list[Measurement]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     own = {each.unit: each.median for each in measurements if each.contender == "Shoal"}
-    for each in measurements:
+    units = list(dict.fromkeys(each.unit for each in measurements))
+    for each in sorted(measurements, key=lambda each: units.index(each.unit)):
         base = own.get(each.unit)
         ratio = f"{each.median / base:.2f}" if base else ""
         lines.append(
