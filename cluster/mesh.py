@@ -143,7 +143,8 @@ class Mesh:
         self._sleeps_until = float("-inf")
         self._visit_pool = trio.Event()
         self.overloads = 0
-        """Frames that a peer's queue had no room for; they are repaired from the log."""
+        """How often a peer's queue was found full. What is published for that peer until it takes again is repaired from
+        the log; ZeroMQ does not tell how many frames that were."""
         self.pool_failed_since: float | None = None
         """When the pool stopped answering, trio's clock; None while it answers."""
         self.pool_failure = ""
@@ -374,7 +375,7 @@ class Mesh:
     def _overloaded(self) -> None:
         self.overloads += 1
         if self.overloads & (self.overloads - 1) == 0:  # the 1st, 2nd, 4th, 8th…: overload fills no log
-            self._log.warning("a peer cannot keep up", frames_not_taken=self.overloads)
+            self._log.warning("a peer cannot keep up", times=self.overloads)
 
     def _turn_over(self) -> None:
         """All that was at hand is done: flush what it caused, and see who was waiting for it."""
