@@ -11,7 +11,7 @@ import trio
 
 from support.chaos_cluster import ChaosCluster, chaos_cluster
 from support.chaos_record import Followed, Subscriber
-from support.chaos_transport import PLUGIN, Chaos
+from support.chaos_transport import Chaos
 
 REPAIRED_MS = 250
 """The promise: 99 of 100 messages are there so soon after they were published, or after the link is back that was cut
@@ -34,14 +34,8 @@ async def test_a_bad_line_costs_time_and_nothing_else_for_100000_messages_of_eac
 
 async def bad_line(chaos: Chaos, messages: int, rate: int, say: Say) -> None:
     """`messages` from each of three nodes, `rate` a second."""
-    settings = {
-        "server.plugins": PLUGIN,
-        "cluster.chaos.drop_per_mille": chaos.drop_per_mille,
-        "cluster.chaos.cut_every_ms": chaos.cut_every_ms,
-        "cluster.chaos.cut_for_ms": chaos.cut_for_ms,
-        "limits.outbox_bytes": 64 << 20,  # two seconds' worth comes at once when a link is back
-    }
-    async with chaos_cluster(3, settings=settings) as cluster:
+    settings = {"limits.outbox_bytes": 64 << 20}  # two seconds' worth comes at once when a link is back
+    async with chaos_cluster(3, chaos=chaos, settings=settings) as cluster:
         authors = []
         for node in cluster.nodes:
             await cluster.load.subscriber(node)
@@ -124,12 +118,7 @@ def take_delays(
 
 
 async def test_without_repair_the_checker_finds_what_is_missing() -> None:
-    settings = {
-        "server.plugins": PLUGIN,
-        "cluster.chaos.drop_per_mille": 20,
-        "cluster.chaos.repairs": "false",
-    }
-    async with chaos_cluster(3, settings=settings) as cluster:
+    async with chaos_cluster(3, chaos=Chaos(drop_per_mille=20, repairs=False)) as cluster:
         authors = await cluster.attach(*cluster.nodes)
         async with trio.open_nursery() as publishing:
             for author in authors:

@@ -15,6 +15,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -23,6 +24,7 @@ import trio
 from server.cli.nursery import open_inner_nursery
 from support.chaos_load import INDEX, AuthorClient, Load, SubscriberClient
 from support.chaos_socket import OpenStream
+from support.chaos_transport import Chaos
 from support.processes import Node, RedisServer, redis_server, running_node
 from support.waiting import eventually
 
@@ -103,6 +105,11 @@ class ChaosCluster:
     members: list[Member]
     redis: RedisServer
     load: Load
+    _switch: Path = Path("/nonexistent")
+
+    def mend_line(self) -> None:
+        """The line between the nodes is good from now on."""
+        self._switch.unlink(missing_ok=True)
 
     @property
     def nodes(self) -> list[Node]:
@@ -140,8 +147,9 @@ class ChaosCluster:
     async def judge(self, timeout_s: float = COMPLETE_S) -> None:
         """All that has to hold after any fault: nobody has exited, all agree, everything arrived exactly once and in
         order or was announced, and the books balance."""
-        await self.whole()
         await self.complete(timeout_s)
+        self.mend_line()
+        await self.whole()
         await eventually(self._is_balanced, "the books balance")
         violations = self.load.record.violations()
         assert not violations, "\n".join(violations)
@@ -230,15 +238,24 @@ class ChaosCluster:
 
 @asynccontextmanager
 async def chaos_cluster(
-    size: int = 3, *, settings: Mapping[str, Any] | None = None, seeds: bool = False
+    size: int = 3,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    chaos: Chaos | None = None,
+    seeds: bool = False,
 ) -> AsyncIterator[ChaosCluster]:
     """Run `size` nodes on ports that they keep, with a Redis of their own; give them when they are whole.
 
-    With `seeds` each knows where the others answer."""
+    With `chaos` the line between them is as bad as that, from then on and until the judgement. With `seeds` each knows
+    where the others answer."""
     ports = free_ports(3 * size)
     routers = [f"tcp://127.0.0.1:{port}" for port in ports[:size]]
     async with redis_server() as redis, open_inner_nursery() as nursery:
         members = []
+        switch = redis.directory / "the-line-is-bad"
+        common = dict(settings or {})
+        if chaos is not None:
+            common |= attrs.evolve(chaos, only_with=str(switch)).settings()
         for number, router in enumerate(routers):
             own = {
                 "server.port": ports[size + number],
@@ -247,8 +264,9 @@ async def chaos_cluster(
             }
             if seeds:
                 own["cluster.seeds"] = [other for other in routers if other != router]
-            members.append(Member(f"node-{number + 1}", own | dict(settings or {}), redis.url, nursery))
-        async with running(ChaosCluster(members, redis, Load(nursery))) as cluster:
+            members.append(Member(f"node-{number + 1}", own | common, redis.url, nursery))
+        async with running(ChaosCluster(members, redis, Load(nursery), switch)) as cluster:
+            switch.touch()
             yield cluster
 
 

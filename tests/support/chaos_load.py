@@ -80,6 +80,8 @@ class AuthorClient:
     author: Author
     node: Node
     _socket: LeanSocket
+    padding: str = ""
+    """In each message, to make it as large as that."""
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self) -> None:
@@ -106,7 +108,7 @@ class AuthorClient:
         frames = []
         for _ in range(count):
             number = author.sends(now)
-            body = {"author": author.name, "number": number}
+            body = {"author": author.name, "number": number, "padding": self.padding}
             frames.append(_request("publish", str(number), author.topic, body))
         return await self._socket.send(b"".join(frames))
 
@@ -238,10 +240,10 @@ class Load:
     authors: list[AuthorClient] = attrs.field(factory=list)
     subscribers: list[SubscriberClient] = attrs.field(factory=list)
 
-    async def author(self, node: Node, topic: str = "boats") -> AuthorClient:
-        """Attach a client that will publish."""
+    async def author(self, node: Node, topic: str = "boats", padding: int = 0) -> AuthorClient:
+        """Attach a client that will publish, messages with so many characters of padding."""
         socket = await open_lean_socket(node.ws_url, self.open_stream)
-        client = AuthorClient(self.record.author(node.id, topic), node, socket)
+        client = AuthorClient(self.record.author(node.id, topic), node, socket, "x" * padding)
         self.nursery.start_soon(client.run)
         self.authors.append(client)
         return client

@@ -7,6 +7,7 @@
     cluster.chaos.cut_for_ms = 2000             and so long: nothing arrives in either direction
     cluster.chaos.repairs = false               no question for lost notifications gets through: a mesh that cannot
                                                 repair them
+    cluster.chaos.only_with = "…"               all of this only as long as there is a file of that name
 
 The frames are dropped where they arrive, so that each receiver misses other ones. When a link is cut says the
 machine's monotonic clock, which all processes share; so both ends agree, and a test can work it out, too.
@@ -15,9 +16,10 @@ machine's monotonic clock, which all processes share; so both ends agree, and a 
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import attrs
 import msgspec
@@ -45,6 +47,12 @@ class Chaos:
     cut_every_ms: int = attrs.field(default=0, metadata={"help": "0: never.", "unit": "ms"})
     cut_for_ms: int = attrs.field(default=0, metadata={"help": "How long each time.", "unit": "ms"})
     repairs: bool = attrs.field(default=True, metadata={"help": "Whether questions get through.", "unit": ""})
+    only_with: str = attrs.field(default="", metadata={"help": "A file; empty: always.", "unit": ""})
+
+    def settings(self) -> dict[str, Any]:
+        """What a node has to be given to have such a line."""
+        own = {f"cluster.chaos.{name}": value for name, value in attrs.asdict(self).items()}
+        return {"server.plugins": PLUGIN} | own
 
     def cut_since(self, one: str, other: str, now: float) -> float | None:
         """Since when the link between two nodes is cut, or None when it is not. Seconds of the monotonic clock."""
@@ -60,8 +68,9 @@ class Chaos:
         return now + every - (now + self._phase(one, other)) % every
 
     def _phase(self, one: str, other: str) -> float:
-        pair = "|".join(sorted((one, other)))
-        return zlib.crc32(pair.encode()) % self.cut_every_ms / 1000
+        """The links of three nodes that differ in a digit are cut one after the other: the third is a witness."""
+        third = sum(one.encode() + other.encode()) % 3
+        return third * self.cut_every_ms / 3000
 
 
 @attrs.frozen(kw_only=True)
@@ -100,6 +109,7 @@ class LossyTransport:
         self._node = node
         self._chaos = chaos
         self._random = Random(node)
+        self._switch = Path(chaos.only_with) if chaos.only_with else None
         self._peers: set[str] = set()
         self.open = inner.open
         self.subscribe, self.unsubscribe = inner.subscribe, inner.unsubscribe
@@ -128,11 +138,13 @@ class LossyTransport:
                 first = min(cuts.values(), default=now + 1)
                 await trio.sleep(first - now)
                 for peer, at in cuts.items():
-                    if at == first and peer in self._peers:
+                    if at == first and peer in self._peers and self._is_on():
                         arrivals.hung_up(peer)
 
     def arrives(self, message: bytes | memoryview) -> bool:
         """Whether a frame gets through."""
+        if not self._is_on():
+            return True
         chaos = self._chaos
         dice = self._random.randrange(1000)
         if dice < chaos.drop_per_mille:
@@ -143,6 +155,9 @@ class LossyTransport:
         if envelope.tag == _RESEND and not chaos.repairs:
             return False
         return chaos.cut_since(self._node, envelope.origin, time.monotonic()) is None
+
+    def _is_on(self) -> bool:
+        return self._switch is None or self._switch.exists()
 
 
 class _Sieve:

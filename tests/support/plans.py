@@ -116,6 +116,10 @@ class _Maker:
 
     def _crash_or_leave(self) -> Iterable[Action]:
         name = self._any()
+        if self._dice.random() < 0.5:  # while it has something to say
+            for _ in range(2):
+                yield act.Wait(0.01)
+                yield act.Publish(name, [self._dice.choice(ROOMS)], self._dice.choice((1, 5)))
         yield act.Crash(name) if self._dice.random() < 0.7 else act.Leave(name)
         if self._dice.random() < 0.4:  # at once on the same address
             yield act.Wait(self._dice.choice((0.001, 0.05, 0.3, 2.0)))

@@ -1,0 +1,86 @@
+"""Losses that cannot be repaired are announced: to exactly those whom they concern, and with their number if that is
+known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from support.chaos_cluster import chaos_cluster
+from support.chaos_transport import Chaos
+
+RATE = 200
+"""Publishes a second."""
+
+LARGE = 30_000
+"""Characters of a message of which a log of 16 MiB holds some 550."""
+
+LARGE_RATE = 600
+"""A second: in a cut of 1.5 seconds half as many again as the log holds."""
+
+
+async def test_who_may_have_missed_the_last_words_of_a_killed_node_is_told_and_nobody_else() -> None:
+    async with chaos_cluster(3) as cluster:
+        first, second, last = cluster.members
+        told = [await cluster.load.subscriber(member.node, "boats") for member in (first, second)]
+        untold = [await cluster.load.subscriber(member.node, "cars") for member in (first, second)]
+        authors = [await cluster.load.author(last.node, topic) for topic in ("boats", "cars")]
+        for author in authors:
+            await author.publish(10)
+            await author.all_acknowledged()
+        await cluster.complete()
+        # Two heartbeats later what was said of cars is known to be all.
+        async with cluster.publishing(authors[:1], RATE):
+            await told[0].until_seen(10 + 2 * RATE)
+            await last.kill()
+        for client in told:
+            loss = await client.until_told_of_loss()
+            assert (loss.origin, loss.node) == (last.name, client.node.id)
+            assert [(room.room_id, room.count) for room in loss.rooms] == [(client.room_id, None)]
+        await cluster.judge()
+        assert [client.losses for client in untold] == [[], []]
+
+
+async def test_what_only_the_killed_node_had_is_announced() -> None:
+    """Half of all notifications get lost, and questions for them, too: what is missing dies with its origin."""
+    async with chaos_cluster(2, chaos=Chaos(drop_notify_per_mille=500, repairs=False)) as cluster:
+        first, last = cluster.members
+        reader = await cluster.load.subscriber(first.node)
+        author = await cluster.load.author(last.node)
+        await author.publish_at(100, total=100)
+        await author.all_acknowledged()
+        assert reader.subscriber.seen < 100
+        await last.kill()
+        await reader.until_told_of_loss()
+        await cluster.judge()
+
+
+@pytest.mark.slow
+async def test_what_a_log_could_not_keep_is_announced_with_its_number(say: Callable[[str], None]) -> None:
+    """Links are cut for so long that the log overflows. Each subscriber is told how many of its own room are lost, and
+    gets the rest; who subscribed to something else is told nothing."""
+    chaos = Chaos(cut_every_ms=4500, cut_for_ms=1500)
+    async with chaos_cluster(3, chaos=chaos, settings={"limits.outbox_bytes": 256 << 20}) as cluster:
+        first, *others = cluster.nodes
+        for node in others:
+            for topic in ("boats", "cars"):
+                await cluster.load.subscriber(node, topic)
+        idle = [await cluster.load.subscriber(node, "planes") for node in others]
+        large = await cluster.load.author(first, "boats", padding=LARGE)
+        small = await cluster.load.author(first, "cars")
+        async with trio.open_nursery() as publishing:
+            publishing.start_soon(large.publish_at, LARGE_RATE, None, 5 * LARGE_RATE)
+            publishing.start_soon(small.publish_at, 20, None, 5 * 20)
+        await cluster.judge()
+        cluster.assert_attached()
+        told = [
+            (client.subscriber.topic, announcement.count)
+            for client in cluster.load.subscribers
+            for announcement in client.subscriber.announcements
+        ]
+        say(f"told of {told}")
+        assert sum(count or 0 for topic, count in told if topic == "boats") > 100, "or nothing was cut"
+        assert all(count for _, count in told)
+        assert [client.losses for client in idle] == [[], []]
