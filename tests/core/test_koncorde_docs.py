@@ -45,6 +45,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
         limits.MAX_MATCH_VALUES,
         limits.MAX_POLYGON_POINTS,
         limits.MAX_PATTERN_CHARACTERS,
+        limits.MAX_REGEXP_INSTRUCTIONS,
     ]
     assert "| memory of a regular expression | 1 MiB |" in section
     assert limits.REGEXP_MEMORY_BYTES == 1 << 20

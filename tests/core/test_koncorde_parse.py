@@ -232,3 +232,22 @@ def test_a_polygon_has_a_thousand_points_at_most() -> None:
     assert "has 1000 points at most, got 1001" in refusal(
         {"geoPolygon": {"p": {"points": corners + corners[:1] * (MAX_POLYGON_POINTS - 2)}}}
     )
+
+
+class TestRegexpCost:
+    def test_patterns_that_are_large_together_are_refused(self) -> None:
+        for filter_ in (
+            {"regexp": {"a": "[^x]{0,900}y"}},
+            {"or": [{"regexp": {"a": rf"\p{{L}}{n}"}} for n in range(3)]},
+        ):
+            with pytest.raises(FilterError, match="instructions of RE2"):
+                parse(filter_)
+        parse({"or": [{"regexp": {"a": rf"\p{{L}}{n}"}} for n in range(2)]})
+
+    def test_a_large_pattern_looks_at_the_beginning_of_a_long_text_only(self) -> None:
+        large = parse({"and": [{"not": {"regexp": {"b": r"a[ab]{900}y"}}}, {"regexp": {"a": "needle"}}]})
+        small = parse({"regexp": {"a": "needle"}})
+        late = {"a": "x" * 900_000 + "needle"}
+        assert small.matches(late)
+        assert not large.matches(late)
+        assert large.matches({"a": "needle" + "x" * 900_000})

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from server.core.koncorde.document import MISSING, Document
 from server.core.koncorde.geo import is_at_distance, is_inside, to_point
+from server.core.koncorde.limits import REGEXP_SEARCH_STEPS
 from server.core.koncorde.nodes import (
     And,
     ArrayPattern,
@@ -39,13 +40,32 @@ from server.core.koncorde.nodes import (
     Scalar,
     Select,
 )
-from server.core.koncorde.regexp import searcher, to_utf8
+from server.core.koncorde.regexp import compiled, to_utf8
 
 Predicate: TypeAlias = Callable[[Document], bool]
 
 
-def compile_tree(node: Node) -> Predicate:  # noqa: PLR0911, PLR0912  # one case for each type of node
+def compile_tree(root: Node) -> Predicate:
     """Return the function that tells whether a document satisfies the tree. It never raises."""
+    instructions = sum(regexp.instructions for regexp in _regexps(root))
+    return _compiled(root, REGEXP_SEARCH_STEPS // max(instructions, 1))
+
+
+def _regexps(node: Node) -> Iterator[Regexp]:
+    match node:
+        case Regexp():
+            yield node
+        case And(children) | Or(children):
+            for child in children:
+                yield from _regexps(child)
+        case Not(child) | Select(_, _, child):
+            yield from _regexps(child)
+        case _:
+            pass
+
+
+def _compiled(node: Node, reach: int) -> Predicate:  # noqa: PLR0911, PLR0912  # one case for each type of node
+    """`reach` is how many bytes of a text its regular expressions look at."""
     match node:
         case Everything():
             return lambda _: True
@@ -63,11 +83,11 @@ def compile_tree(node: Node) -> Predicate:  # noqa: PLR0911, PLR0912  # one case
         case Range():
             return _range(node)
         case Regexp(field, pattern, flags):
-            return _regexp(field, pattern, flags)
+            return _regexp(field, compiled(pattern, flags).search, reach)
         case Match(fields):
             return _all_of([_on_field(field, _pattern(pattern)) for field, pattern in fields])
         case Select(field, index, query):
-            return _select(field, index, compile_tree(query))
+            return _select(field, index, _compiled(query, reach))
         case BoundingBox(field, top, left, bottom, right):
             return _on_point(field, lambda point: bottom <= point.lat <= top and left <= point.lon <= right)
         case Distance(field, center, metres):
@@ -77,11 +97,11 @@ def compile_tree(node: Node) -> Predicate:  # noqa: PLR0911, PLR0912  # one case
         case Polygon(field, corners):
             return _on_point(field, lambda point: is_inside(corners, point))
         case And(children):
-            return _all_of([compile_tree(child) for child in children])
+            return _all_of([_compiled(child, reach) for child in children])
         case Or(children):
-            return _any_of([compile_tree(child) for child in children])
+            return _any_of([_compiled(child, reach) for child in children])
         case Not(child):  # pragma: no branch  # the union is closed
-            return _negation(compile_tree(child))
+            return _negation(_compiled(child, reach))
 
 
 # -- operators --
@@ -145,12 +165,10 @@ def _range(node: Range) -> Predicate:
     return accepts
 
 
-def _regexp(field: str, pattern: str, flags: str) -> Predicate:
-    search = searcher(pattern, flags)
-
+def _regexp(field: str, search: Callable[[bytes], Any], reach: int) -> Predicate:
     def accepts(document: Document) -> bool:
         text = document.derive(to_utf8, field)
-        return text is not None and search(text) is not None
+        return text is not None and search(text if len(text) <= reach else text[:reach]) is not None
 
     return accepts
 

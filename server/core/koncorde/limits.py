@@ -35,6 +35,15 @@ MAX_DISTANCE_CHARACTERS = 64
 MAX_PATTERN_CHARACTERS = 1_000
 """How long a regular expression is: RE2 takes up to 30 µs for each character of a pattern of Unicode classes."""
 
+MAX_REGEXP_INSTRUCTIONS = 3_000
+"""How large the programs of all regular expressions of a filter are together, in RE2's instructions: what a search
+costs is about 3 ns for each of them and each byte at worst. People's patterns have some tens; one Unicode class such
+as `\\p{L}` has 1,200, and a repetition by number is written out: `[^x]{900}` has 8,000."""
+
+REGEXP_SEARCH_STEPS = 10_000_000
+"""How much the regular expressions of a filter search in one document, in instructions times bytes: 30 ms at worst.
+Patterns of people see a megabyte of text whole; of a filter of 3,000 instructions each sees the first 3,333 bytes."""
+
 REGEXP_MEMORY_BYTES = 1 << 20
 """How much memory RE2 takes at most for one expression, program and caches together: an eighth of its default, since a
 node holds one for every room with a `regexp`. An expression that does not fit is refused; one that runs out of cache

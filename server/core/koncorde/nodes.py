@@ -79,11 +79,13 @@ class Range:
 
 @attrs.frozen(eq=False)
 class Regexp:
-    """The field is a string in which the RE2 pattern is found. `flags` is a sorted subset of "ims"."""
+    """The field is a string in which the RE2 pattern is found. `flags` is a sorted subset of "ims"; `instructions`
+    is how large its program is, and no part of what it means."""
 
     field: str
     pattern: str
     flags: str
+    instructions: int
 
 
 @attrs.frozen(eq=False)

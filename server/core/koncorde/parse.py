@@ -12,8 +12,8 @@ from difflib import get_close_matches
 
 from server.core.koncorde.errors import FilterError, joined, kind, shown
 from server.core.koncorde.fields import as_field, as_number, as_object, only_members
-from server.core.koncorde.limits import MAX_CONDITIONS, MAX_DEPTH
-from server.core.koncorde.nodes import And, Everything, In, Node, Not, Or, Select
+from server.core.koncorde.limits import MAX_CONDITIONS, MAX_DEPTH, MAX_REGEXP_INSTRUCTIONS
+from server.core.koncorde.nodes import And, Everything, In, Node, Not, Or, Regexp, Select
 from server.core.koncorde.places import PLACES
 from server.core.koncorde.terms import TERMS
 
@@ -32,6 +32,7 @@ class _Parser:
 
     def __init__(self) -> None:
         self._conditions = 0
+        self._instructions = 0
 
     def clause(self, value: object, at: str, depth: int) -> Node:
         """Parse an object with one keyword; `at` is the path of what holds it."""
@@ -53,7 +54,18 @@ class _Parser:
             raise FilterError(path, f"is no keyword; {_known_like(keyword)}")
         node = leaf(asked, path)
         self._count(len(node.values) if isinstance(node, In) else 1, path)
+        if isinstance(node, Regexp):
+            self._count_instructions(node.instructions, path)
         return node
+
+    def _count_instructions(self, instructions: int, path: str) -> None:
+        self._instructions += instructions
+        if self._instructions > MAX_REGEXP_INSTRUCTIONS:
+            raise FilterError(
+                path,
+                f"the patterns of the filter are {self._instructions} instructions of RE2, and may be "
+                f"{MAX_REGEXP_INSTRUCTIONS}; repetitions such as {{0,900}} and classes such as \\p{{L}} are large",
+            )
 
     def _count(self, conditions: int, path: str) -> None:
         self._conditions += conditions

@@ -6,8 +6,10 @@ Patterns and texts are handed over as UTF-8, which spares RE2's wrapper a second
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
+import attrs
 import re2  # type: ignore[import-untyped]  # the library ships no types
 
 from server.core.koncorde.limits import REGEXP_MEMORY_BYTES
@@ -19,8 +21,19 @@ IDLE_FLAGS = "gu"
 """JavaScript's "all matches" and "Unicode", accepted without effect: a test stops at one match, and RE2 is Unicode."""
 
 
-def searcher(pattern: str, flags: str) -> Callable[[bytes], Any]:
-    """Return a function that tells whether the pattern is found in a UTF-8 text, by a result that is true or None.
+@attrs.frozen
+class Program:
+    """A pattern, compiled."""
+
+    search: Callable[[bytes], Any]
+    """Tells whether it is found in a UTF-8 text, by a result that is true or None."""
+    instructions: int
+    """How large it is: a search costs at worst so many steps for each byte."""
+
+
+@lru_cache(maxsize=256)  # a filter is compiled right after it was parsed, and many rooms share a pattern
+def compiled(pattern: str, flags: str) -> Program:
+    """Return the program of a pattern.
 
     Raises ValueError, with RE2's own words, when it is no RE2 pattern or needs more memory than allowed.
     """
@@ -30,11 +43,10 @@ def searcher(pattern: str, flags: str) -> Callable[[bytes], Any]:
     options.max_mem = REGEXP_MEMORY_BYTES
     inline = f"(?{flags})" if flags else ""
     try:
-        compiled = re2.compile(f"{inline}{pattern}".encode(), options)
+        program = re2.compile(f"{inline}{pattern}".encode(), options)
     except (re2.error, UnicodeEncodeError) as error:
         raise ValueError(_words_of(error)) from error
-    search: Callable[[bytes], Any] = compiled.search
-    return search
+    return Program(program.search, program.programsize)
 
 
 def to_utf8(value: object) -> bytes | None:

@@ -35,7 +35,7 @@ from server.core.koncorde.nodes import (
     Regexp,
     Scalar,
 )
-from server.core.koncorde.regexp import FLAGS, IDLE_FLAGS, searcher
+from server.core.koncorde.regexp import FLAGS, IDLE_FLAGS, compiled
 
 
 def _equals(value: object, path: str) -> Node:
@@ -104,12 +104,12 @@ def _regexp(value: object, path: str) -> Node:
             path, f"a pattern has {MAX_PATTERN_CHARACTERS} characters at most, got {len(asked)}"
         )
     try:
-        searcher(asked, flags)
+        program = compiled(asked, flags)
     except ValueError as error:
         raise FilterError(
             path, f"is not a pattern that RE2 accepts ({shown(str(error))}): {shown(asked)}"
         ) from error
-    return Regexp(field, asked, flags)
+    return Regexp(field, asked, flags, program.instructions)
 
 
 def _flags(value: object, path: str) -> str:
