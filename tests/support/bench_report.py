@@ -29,6 +29,13 @@ sockets, or move single ZeroMQ frames from one process to another. "Of Shoal" is
 suffer when other programs want the cores, too; this number suffers least.
 """
 
+IDLE: Final = 0.2
+"""Up to this share of the cores in use by others, rates are worth comparing."""
+
+BUSY: Final = """\
+**The machine was busy with other things meanwhile.** Rates are lower and latencies are longer than they are on an idle
+one, for some contenders more than for others: compare what a delivery cost."""
+
 
 @attrs.frozen
 class Measurement:
@@ -93,6 +100,8 @@ def page(data: dict[str, Any]) -> str:
     }
     lines = [INTRODUCTION, "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in conditions.items()]
+    if busy and statistics.mean(busy) > IDLE:
+        lines += ["", BUSY]
     for key in dict.fromkeys((each.workload, each.title) for each in measurements):
         lines += ["", *_table([each for each in measurements if (each.workload, each.title) == key])]
     if data["skipped"]:
