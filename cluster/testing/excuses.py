@@ -14,6 +14,9 @@ FELT_FOR_S = 3.0
 """How long after its end a fault excuses: a connection is tried again after a second at the latest, a silence counts
 after another, and a death after 1.75."""
 
+WAKING_S = 0.1
+"""How long after it was stopped a node cannot know yet who else is gone."""
+
 
 class Excuses:
     """The faults of one world, as far as they concern who hears whom."""
@@ -22,14 +25,17 @@ class Excuses:
         self._nodes = nodes
         self._network = network
         self._bad_weather_until = -FELT_FOR_S
+        self._absent_since: dict[str, float] = {}
         self._absent_until: dict[str, float] = {}
         self._cut_until: dict[frozenset[str], float] = {}
 
-    def absent(self, name: str, until: float) -> None:
+    def absent(self, name: str, now: float, until: float) -> None:
         """The node does not run, or only now and then."""
+        if self._absent_until.get(name, -FELT_FOR_S) < now:
+            self._absent_since[name] = now
         self._absent_until[name] = until
 
-    def look(self, until: float) -> None:
+    def look(self, now: float, until: float) -> None:
         """Note the faults of this moment: they last until then."""
         if not self._network.weather.is_fair:
             self._bad_weather_until = until
@@ -37,7 +43,11 @@ class Excuses:
             self._cut_until[frozenset(cut)] = until
         for node in self._nodes.values():
             if node.reads_every:
-                self._absent_until[node.name] = until
+                self.absent(node.name, now, until)
+
+    def would_hear(self, node: SimNode, sender: SimNode, now: float) -> bool:
+        """Whether what the sender publishes now reaches the node at once, for certain."""
+        return _hears(node, sender.name) and not self._is_excused(node.name, sender.name, now)
 
     def check_suspicion(self, node: SimNode, peer: str, now: float) -> None:
         """The node finds a peer silent. Raises `LawBroken` when it has no reason to."""
@@ -53,6 +63,10 @@ class Excuses:
             return
         if node.heard_at.get((peer, node.boots[peer]), -1) < node.linked_at[peer]:
             return  # known by its card only: others who hear it cannot help
+        if self._has_just_woken(node, now):
+            stopped_at = self._absent_since[node.name]
+            if not self._is_excused(node.name, peer, stopped_at, besides=node.name):
+                raise LawBroken(Law.NO_FALSE_DEATH, f"{node.name} was stopped itself, and calls {peer} dead")
         for witness in self._nodes.values():
             if (
                 witness.name in (node.name, peer)
@@ -80,13 +94,16 @@ class Excuses:
         other = self._nodes.get(peer)
         return other is not None and other.boot == node.boots.get(peer)
 
-    def _is_excused(self, a: str, b: str, now: float) -> bool:
+    def _has_just_woken(self, node: SimNode, now: float) -> bool:
+        return 0 <= now - self._absent_until.get(node.name, -FELT_FOR_S) < WAKING_S
+
+    def _is_excused(self, a: str, b: str, now: float, besides: str = "") -> bool:
+        """Whether any fault explains a silence between the two, besides the absence of one."""
         pair = frozenset((a, b))
         never = -FELT_FOR_S
         felt_until = FELT_FOR_S + max(
             self._bad_weather_until,
-            self._absent_until.get(a, never),
-            self._absent_until.get(b, never),
+            *(self._absent_until.get(name, never) for name in (a, b) if name != besides),
             self._cut_until.get(pair, never),
             self._network.broken_at.get(pair, never),
         )

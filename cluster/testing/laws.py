@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 
 from cluster.core.limits import Limits
-from cluster.core.link import Link
 from cluster.core.liveness import Health
 from cluster.testing.ledger import Ledger
 from cluster.testing.nodes import Law, LawBroken, SimNode
@@ -28,7 +27,7 @@ def is_converged(nodes: Nodes) -> bool:
 
 
 def has_ghosts(nodes: Nodes) -> bool:
-    """Whether any node sees something of nodes that are not there."""
+    """Whether any node believes in nodes that are not there."""
     return any(_ghosts(node, nodes) for node in nodes.values())
 
 
@@ -38,7 +37,7 @@ def check_bounds(node: SimNode, limits: Limits) -> None:
         received = link.mailbox.received
         bounds = {
             "log bytes": (link.outgoing.bytes_logged, limits.notify_log_bytes),
-            "remains": (link.outgoing.tail - link.outgoing.first_remains, limits.cut_items + _in_log(link)),
+            "remains": (link.outgoing.oldest - link.outgoing.first_remains, limits.cut_items),
             "held notifications": (received.held, limits.held_items + 1),
             "held changes": (link.held_changes, limits.held_items + 1),
             "confirmed": (link.accounted.position, link.outgoing.tail),
@@ -50,11 +49,11 @@ def check_bounds(node: SimNode, limits: Limits) -> None:
                 )
 
 
-def check_at_rest(nodes: Nodes, ledger: Ledger) -> None:
+def check_at_rest(nodes: Nodes, ledger: Ledger, limits: Limits) -> None:
     """What must hold some time after the faults ended: views and slices equal, no ghosts, nothing lost in silence."""
     for node in nodes.values():
         if ghosts := _ghosts(node, nodes):
-            raise LawBroken(Law.NO_GHOSTS, f"{node.name} sees rooms of {ghosts}, who are not there")
+            raise LawBroken(Law.NO_GHOSTS, f"{node.name} believes in {sorted(ghosts)}, who are not there")
         reason = node.core.why_not_ready()
         if reason is not None:
             raise LawBroken(Law.READY, f"{node.name} is not ready: {reason}")
@@ -63,12 +62,15 @@ def check_at_rest(nodes: Nodes, ledger: Ledger) -> None:
                 _check_views(node, other)
                 _check_balance(node, other, ledger)
         _check_former_lives(node, ledger)
+        _check_last_words(node, ledger, limits)
         _check_rooms_told(node, ledger)
     _check_what_was_missed(nodes, ledger)
 
 
 def _ghosts(node: SimNode, nodes: Nodes) -> set[str]:
-    return {peer for peer, rooms in node.view.items() if rooms} - node.away - nodes.keys()
+    seen = {peer for peer, rooms in node.view.items() if rooms} - node.away
+    alive = {link.id for link in node.core.links if link.is_alive}
+    return (seen | alive) - nodes.keys()
 
 
 def _check_views(node: SimNode, other: SimNode) -> None:
@@ -136,6 +138,24 @@ def _check_former_lives(node: SimNode, ledger: Ledger) -> None:
             )
 
 
+def _check_last_words(node: SimNode, ledger: Ledger, limits: Limits) -> None:
+    """Where a crash took something with it, those to whom the origin had spoken just before are told."""
+    for origin, crashed_at in ledger.crashed_at.items():
+        heard_at, rooms = ledger.last_heard.get((origin, node.life), (float("-inf"), ()))
+        if heard_at < crashed_at - limits.heartbeat / 2:
+            continue
+        missing = len(ledger.said[origin, node.life]) - len(node.delivered[origin]) - node.lost[origin]
+        is_told = any(
+            when >= heard_at and life == origin and (told is None or told.issuperset(rooms))
+            for when, life, told in node.announced
+        )
+        if missing and not is_told:
+            raise LawBroken(
+                Law.ANNOUNCED,
+                f"{missing} notifications for {node.name} died with {origin}, and {rooms} is not told",
+            )
+
+
 def _check_rooms_told(node: SimNode, ledger: Ledger) -> None:
     """Whoever is told of a loss is told for the right rooms."""
     for origin, told in node.lost_rooms.items():
@@ -168,7 +188,3 @@ def _is_live(node: SimNode, other: SimNode) -> bool:
 def _believed(node: SimNode, other: SimNode) -> str:
     link = node.link(other.name)
     return "not known" if link is None else f"{link.sync.value}, {link.health.value}, epoch {link.epoch}"
-
-
-def _in_log(link: Link) -> int:
-    return link.outgoing.tail - link.outgoing.oldest + 1

@@ -48,6 +48,9 @@ class Ledger:
         """How the first life follows the second."""
         self._nodes = nodes
         self._numbers = count(1)
+        self.last_heard: dict[tuple[Life, Life], tuple[float, tuple[str, ...]]] = {}
+        """When the second life was given a notification of the first the last time, and for which rooms."""
+        self.crashed_at: dict[Life, float] = {}
         self._delivered: dict[tuple[Life, Life], int] = {}
         self._barriers: dict[SimNode, list[_Barrier]] = {}
         self._settled: dict[tuple[Life, str], set[Life]] = defaultdict(set)
@@ -137,7 +140,7 @@ class Ledger:
         self.notifications[number] = Said(origin.life, receiver, rooms)
         return b"%d" % number
 
-    def delivered(self, node: SimNode, delivery: Deliver) -> None:
+    def delivered(self, node: SimNode, delivery: Deliver, now: float) -> None:
         """A node is given notifications. Raises `LawBroken` unless they are its own, once and in order."""
         origin = (delivery.node, node.boots[delivery.node])
         pair = (origin, node.life)
@@ -154,6 +157,7 @@ class Ledger:
                 )
             last = number
         self._delivered[pair] = last
+        self.last_heard[pair] = (now, said.rooms)
 
     def connected(self, node: SimNode, peer: str, boot: int, now: float) -> None:
         """A node began a link to a life of a peer, or connects to it anew."""

@@ -13,6 +13,7 @@ exactly. It is product code: whoever embeds the mesh can test with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -28,11 +29,14 @@ from cluster.testing.clock import Clock, TimeStandsStill
 from cluster.testing.excuses import Excuses
 from cluster.testing.ledger import Ledger
 from cluster.testing.network import CONNECTION_LIMIT_S, Network, Weather
-from cluster.testing.nodes import Law, LawBroken, SimNode
+from cluster.testing.nodes import Law, LawBroken, Life, SimNode
 from cluster.testing.pool import SimPool
 
 FIRST_BOOT = 1_000_000
 """What the wall clocks of this world say at its beginning, milliseconds."""
+
+GOODBYE_S = 0.1
+"""How long after a goodbye everybody who could hear it has drawn the consequences."""
 
 VISITING = float("-inf")
 """When the next visit to the pool is due while one is going on."""
@@ -120,12 +124,16 @@ class World:
 
     def crash(self, node: SimNode) -> None:
         """It is gone, without a word; its connections close, which those who can be reached notice."""
+        self.ledger.crashed_at[node.life] = self.now
         self.former.append(self.nodes.pop(node.name))
         self.network.gone(node, is_orderly=False)
 
     def leave(self, node: SimNode) -> None:
         """It says goodbye and goes."""
+        self.excuses.look(self.now, self.now)
         self._perform(node, node.core.leave("test", self.now))
+        hearing = [peer for peer in self.nodes.values() if self.excuses.would_hear(peer, node, self.now)]
+        self.clock.at(self.now + GOODBYE_S, self._check_goodbye, node.life, hearing)
         self.pool.withdraw(node.name)
         self.former.append(self.nodes.pop(node.name))
         self.network.gone(node, is_orderly=True)
@@ -133,7 +141,7 @@ class World:
     def pause(self, node: SimNode, seconds: float) -> None:
         """It does not run; what arrives waits for it, as in its sockets."""
         node.paused_until = max(node.paused_until, self.now + seconds)
-        self.excuses.absent(node.name, node.paused_until)
+        self.excuses.absent(node.name, self.now, node.paused_until)
         self.clock.at(node.paused_until, self._wake, node)
         self.clock.at(self.now + CONNECTION_LIMIT_S, self._oversleep, node, node.paused_until)
 
@@ -147,7 +155,7 @@ class World:
         """No node is paused or slow any more."""
         for node in list(self.nodes.values()):
             if node.paused_until > self.now:
-                self.excuses.absent(node.name, self.now)
+                self.excuses.absent(node.name, self.now, self.now)
             node.paused_until = min(node.paused_until, self.now)
             node.busy_until = min(node.busy_until, self.now)
             node.reads_every = 0.0
@@ -162,7 +170,7 @@ class World:
 
     def heal(self) -> None:
         """No cuts, fair weather, and a pool: the faults end. Who is paused stays so."""
-        self.excuses.look(self.now)
+        self.excuses.look(self.now, self.now)
         self.network.restore()
         self.pool.restore()
 
@@ -204,7 +212,7 @@ class World:
 
     def run(self, seconds: float) -> None:
         """Let time pass. Raises `LawBroken`."""
-        self.excuses.look(self.now + seconds)
+        self.excuses.look(self.now, self.now + seconds)
         try:
             self.clock.run(seconds)
         except TimeStandsStill as error:
@@ -214,10 +222,11 @@ class World:
         """Let time pass until the condition holds; returns how long it took. Raises `NotInTime` after `at_most`
         seconds."""
         began = self.now
+        end = began + at_most
         while not condition():
-            if self.now - began >= at_most:
+            if self.now >= end:
                 raise NotInTime(Law.PROGRESS, f"it did not come true within {at_most} s")
-            self.run(min(0.01, began + at_most - self.now))
+            self.run(min(0.01, end - self.now))
         return self.now - began
 
     # -- laws --
@@ -240,7 +249,7 @@ class World:
     def check_at_rest(self) -> None:
         """What must hold some time after the faults ended. Raises `LawBroken`."""
         self.check_bounds()
-        laws.check_at_rest(self.nodes, self.ledger)
+        laws.check_at_rest(self.nodes, self.ledger, self.limits)
 
     def check_quiet(self, seconds: float) -> None:
         """Let time pass in which nobody says anything, and look at what is sent. Raises `LawBroken`."""
@@ -312,6 +321,12 @@ class World:
             self.clock.at(node.busy_until, self._wake, node)
         self._schedule_tick(node)
 
+    def _check_goodbye(self, life: Life, hearing: list[SimNode]) -> None:
+        for node in hearing:
+            link = node.link(life[0])
+            if not self._is_gone(node) and link is not None and (link.id, link.epoch.boot) == life:
+                raise LawBroken(Law.NO_GHOSTS, f"{node.name} still waits for {life}, who said goodbye")
+
     def _oversleep(self, node: SimNode, until: float) -> None:
         if not self._is_gone(node) and node.paused_until == until > self.now:
             self.network.overslept(node)
@@ -329,12 +344,7 @@ class World:
             return
         node.visits_at = VISITING
         node.is_announcing = False
-        self.clock.at(self.now + self.pool.visit_takes / 2, self._write_card, node, node.core.sealed_card)
-
-    def _write_card(self, node: SimNode, card: bytes) -> None:
-        """The question reaches the pool, even if the node is gone meanwhile."""
-        cards = self.pool.beat(node.name, card) if self.pool.answers else None
-        self.clock.at(self.now + self.pool.visit_takes / 2, self._read_cards, node, cards)
+        self.pool.visit(node.name, node.core.sealed_card, partial(self._read_cards, node))
 
     def _read_cards(self, node: SimNode, cards: list[bytes] | None) -> None:
         if self._is_gone(node):
@@ -388,7 +398,7 @@ class World:
         """What the embedder is told must be allowed to be told."""
         match effect:
             case fx.Deliver():
-                self.ledger.delivered(node, effect)
+                self.ledger.delivered(node, effect, self.now)
             case fx.Belief("peer silent", {"peer": str(peer)}):
                 self.excuses.check_suspicion(node, peer, self.now)
             case fx.Belief("peer live", {"peer": str(peer)}):

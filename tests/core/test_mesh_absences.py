@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
+
+from cluster.core import effects as fx
 from cluster.core import messages
 from cluster.core.identity import Epoch
 from cluster.core.limits import Limits
@@ -70,7 +73,9 @@ class TestRoomsOpenedWhileOneWasAway:
         world.run(3)
         world.open_room(reader, "r")
         late = messages.encode(messages.Applied("author", author.core.epoch, reader.core.epoch, 0))
-        assert not [effect for effect in reader.core.asked(b"1", late, world.now) if "Lost" in repr(effect)]
+        assert not [
+            effect for effect in reader.core.asked(b"1", late, world.now) if isinstance(effect, fx.Lost)
+        ]
         world.publish(author, "r")
         world.heal()
         world.run(3)
@@ -121,6 +126,23 @@ class TestWitnesses:
         liveness = link(reader, author).liveness
         assert world.now - liveness.last_heard < 1.5
         assert link(reader, author).report(world.now).heard_ms > 5000
+
+    def test_a_stall_is_noticed_whatever_is_read_first(self) -> None:
+        """A snapshot that waited for the node makes it want to beat; that hides nothing of how late it is."""
+        world, reader, author = two_nodes()
+        world.run(1)
+        link(reader, author).resync(world.now, [])
+        reader.core.time_passed(link(reader, author).next_deadline())
+        late = world.now + 20
+        snapshot = messages.Snapshot("author", author.core.epoch, 4, 0, 0, True, [])
+        for nonce in range(1, 9):
+            again = msgspec.structs.replace(snapshot, nonce=nonce)
+            reader.core.answered("author", messages.encode(again), late)
+        assert link(reader, author).is_live
+        told = reader.core.time_passed(late)
+        assert [effect.event for effect in told if isinstance(effect, fx.Belief)][:1] == [
+            "this node was stalled"
+        ]
 
 
 class TestLives:
