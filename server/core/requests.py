@@ -9,7 +9,7 @@ Over HTTP the arguments arrive as text (`are_texts`) and are read by the rules f
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -33,6 +33,16 @@ class MessageError(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(response.error)
         self.response = response
+
+
+MAX_NAME_BYTES: Final = 126
+"""An index's or a collection's name, in UTF-8: Kuzzle's limit. Every node keeps both for every room."""
+
+
+def _of_a_names_length(argument: str, name: str) -> str:
+    if len(name) > MAX_NAME_BYTES or len(name.encode(errors="surrogatepass")) > MAX_NAME_BYTES:
+        raise ApiError("api.assert.invalid_argument", argument, f"a name of at most {MAX_NAME_BYTES} bytes")
+    return name
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -76,12 +86,12 @@ class Request:
     # -- The place that the request is about ------------------------------------------------------------------
 
     def require_index(self) -> str:
-        """Return the index's name; `api.assert.*` when it is missing, empty or no string."""
-        return self._required_name("index", self.index)
+        """Return the index's name; `api.assert.*` when it is missing, empty, too long or no string."""
+        return _of_a_names_length("index", self._required_name("index", self.index))
 
     def require_collection(self) -> str:
-        """Return the collection's name; `api.assert.*` when it is missing, empty or no string."""
-        return self._required_name("collection", self.collection)
+        """Return the collection's name; `api.assert.*` when it is missing, empty, too long or no string."""
+        return _of_a_names_length("collection", self._required_name("collection", self.collection))
 
     def optional_id(self) -> str | None:
         """Return the document's id, None when there is none; `api.assert.*` when it is empty or no string."""

@@ -38,6 +38,7 @@ def test_the_limits_are_the_ones_in_force() -> None:
     section = PAGE.split("Filters have limits")[1].split("##")[0]
     written = [int(number) for number in re.findall(r"\| (\d+) \|$", section, re.MULTILINE)]
     assert written == [
+        limits.MAX_FILTER_BYTES,
         limits.MAX_CONDITIONS,
         limits.MAX_DEPTH,
         limits.MAX_FIELD_CHARACTERS,

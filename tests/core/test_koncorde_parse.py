@@ -251,3 +251,9 @@ class TestRegexpCost:
         assert small.matches(late)
         assert not large.matches(late)
         assert large.matches({"a": "needle" + "x" * 900_000})
+
+
+def test_a_filter_that_is_too_long_to_be_kept_is_refused() -> None:
+    with pytest.raises(FilterError, match="bytes long"):
+        parse({"equals": {"a": "x" * 65_536}})
+    parse({"equals": {"a": "x" * 60_000}})

@@ -743,6 +743,12 @@ class TestFailure:
             a.core.published(messages.encode_published(b"h\x00", beat), world.now)
             assert link(a, "b").liveness.last_vouched == vouched
 
+    def test_a_pong_of_a_peer_that_is_being_greeted_tells_no_tails(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        link(a, "b").greet(world.now, [])
+        pong = messages.Pong("b", b.core.epoch, 1, 5, (a.boot + 1, 5))
+        assert a.core.answered("b", messages.encode(pong), world.now) == []
+
     def test_a_short_stall_is_forgiven_and_costs_nothing(self) -> None:
         world, (a, _b) = cluster_of("ab")
         world.run(1)

@@ -269,3 +269,12 @@ def test_an_action_may_set_a_header() -> None:
 def test_what_would_break_the_response_is_no_header(name: str, value: str) -> None:
     with pytest.raises(ValueError, match="not a header"):
         a_request().set_header(name, value)
+
+
+@pytest.mark.parametrize("name", ["x" * 127, "é" * 64])
+def test_names_that_every_node_keeps_are_not_too_long(name: str) -> None:
+    request = decode({"controller": "realtime", "action": "publish", "index": name, "collection": name})
+    for required in (request.require_index, request.require_collection):
+        with pytest.raises(ApiError) as refused:
+            required()
+        assert refused.value.id == "api.assert.invalid_argument"

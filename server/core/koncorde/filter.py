@@ -10,6 +10,8 @@ import attrs
 from server.core.koncorde.canonical import canonical_form
 from server.core.koncorde.compile import Predicate, compile_tree
 from server.core.koncorde.document import Document
+from server.core.koncorde.errors import FilterError
+from server.core.koncorde.limits import MAX_FILTER_BYTES
 from server.core.koncorde.nodes import Node
 from server.core.koncorde.parse import parse_tree
 
@@ -37,4 +39,7 @@ class Filter:
 def parse(filter: object) -> Filter:
     """Return the filter that a decoded JSON value is. Raises FilterError, and nothing else, when it is not one."""
     root = parse_tree(filter)
-    return Filter(root, canonical_form(root), compile_tree(root))
+    canonical = canonical_form(root)
+    if len(canonical) > MAX_FILTER_BYTES:
+        raise FilterError("", f"the filter is {len(canonical)} bytes long, and may be {MAX_FILTER_BYTES}")
+    return Filter(root, canonical, compile_tree(root))

@@ -5,6 +5,10 @@ either what parsing one costs or what each later test costs. All are far above w
 have the same: a filter that one node accepted is parsed again by every other.
 """
 
+MAX_FILTER_BYTES = 65_536
+"""How large a filter is in its canonical form. Every node of a cluster keeps every filter, and a client may
+subscribe to thousands; people's filters have some hundred bytes."""
+
 MAX_CONDITIONS = 100
 """How many conditions a filter has, all depths together; each value of `in` and `ids` is one. Kuzzle's default too."""
 
