@@ -143,8 +143,8 @@ class Mesh:
         self._sleeps_until = float("-inf")
         self._visit_pool = trio.Event()
         self.overloads = 0
-        """How often a peer's queue was found full. What is published for that peer until it takes again is repaired from
-        the log; ZeroMQ does not tell how many frames that were."""
+        """How often a peer's queue was found full. What is published for that peer until it takes again is repaired
+        from the log; ZeroMQ does not tell how many frames that were."""
         self.pool_failed_since: float | None = None
         """When the pool stopped answering, trio's clock; None while it answers."""
         self.pool_failure = ""
