@@ -18,8 +18,12 @@ MANY_SEEDS = 2500
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.json"))
 
 
-def read_plan(path: Path) -> Plan:
-    return msgspec.json.decode(path.read_bytes(), type=Plan)
+class Regression(msgspec.Struct, forbid_unknown_fields=True):
+    """A history that broke a law once: which, and what was wrong with the product."""
+
+    found: str
+    law: str
+    plan: Plan
 
 
 @pytest.mark.parametrize("block", range(QUICK_SEEDS // 50))
@@ -37,8 +41,8 @@ def test_the_laws_hold_in_many_lives() -> None:
 
 @pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_what_was_mended_stays_mended(path: Path) -> None:
-    plan = read_plan(path)
-    assert play(plan).broken is None, describe(plan)
+    kept = msgspec.json.decode(path.read_bytes(), type=Regression)
+    assert play(kept.plan).broken is None, f"{kept.found}\n{describe(kept.plan)}"
 
 
 def test_a_seed_replays_exactly() -> None:

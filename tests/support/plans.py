@@ -33,8 +33,16 @@ class Plan(msgspec.Struct, frozen=True):
     the others are."""
 
     dice: int
-    limits: dict[str, float]
+    limits: dict[str, int | float]
     actions: list[Action]
+
+
+class Regression(msgspec.Struct, frozen=True):
+    """A plan that broke a law once, and the fault that it found."""
+
+    found: str
+    law: str
+    plan: Plan
 
 
 def plan_of(seed: int) -> Plan:
