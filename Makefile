@@ -66,6 +66,10 @@ test: check ## Check, then run the quick tests: core, contracts, shells, real no
 test-all: setup ## Run the tests that take long, too (after `make test`)
 	$(BIN)/pytest -m "slow and not bench"
 
+.PHONY: simulate
+simulate: setup ## Play random lives of small clusters: SEEDS=10000 of them, or show one: SEED=4711
+	@PYTHONPATH=tests $(BIN)/python -m support.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
+
 .PHONY: bench
 bench: setup ## Measure; needs a machine that does nothing else
 	BENCH_PAGE=docs/reference/performance.md $(BIN)/pytest -m bench -s tests/bench

@@ -17,7 +17,7 @@ from support.actions import Action
 
 ROOMS = ("r1", "r2", "r3", "r4")
 
-LIMITS: tuple[dict[str, float], ...] = (
+LIMITS: tuple[dict[str, int | float], ...] = (
     {},
     {},
     {"forget_after": 4.0, "log_age": 4.0},
@@ -37,8 +37,8 @@ class Plan(msgspec.Struct, frozen=True):
     actions: list[Action]
 
 
-class Regression(msgspec.Struct, frozen=True):
-    """A plan that broke a law once, and the fault that it found."""
+class Regression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A plan that broke a law once: which, and what was wrong with the mesh."""
 
     found: str
     law: str

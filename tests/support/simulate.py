@@ -15,12 +15,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import attrs
 import msgspec
 
-from support.plans import Plan, plan_of
+from support.plans import Plan, Regression, plan_of
 from support.scenario import Outcome, play
 from support.shrinking import shrink
 
@@ -60,10 +61,14 @@ def play_seeds(first: int, count: int) -> Tally:
 
 
 def play_many(first: int, count: int, processes: int | None = None) -> Iterator[Tally]:
-    """Play them on all cores (or so many); yields what came of each block, in order."""
+    """Play them on all cores (or so many); yields what came of each block, in order. A single block is played here."""
+    if count <= BLOCK:
+        yield play_seeds(first, count)
+        return
     starts = range(first, first + count, BLOCK)
     counts = [min(BLOCK, first + count - start) for start in starts]
-    with ProcessPoolExecutor(processes) as pool:
+    # Not forked: whoever calls may have threads.
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         yield from pool.map(play_seeds, starts, counts)
 
 
@@ -105,13 +110,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=10_000, help="how many (10,000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--seed", type=int, help="play only this one, and show everything")
-    parser.add_argument("--plan", type=Path, help="play the plan in this file, and show everything")
     parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="write the shrunk plans of failing seeds there"
+        "--kept", type=Path, metavar="FILE", help="play only the plan in it, and show everything"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="write shrunk plans of failing seeds there"
     )
     options = parser.parse_args(arguments)
-    if options.plan is not None:
-        return _show_one(msgspec.json.decode(options.plan.read_bytes(), type=Plan))
+    if options.kept is not None:
+        return _show_one(msgspec.json.decode(options.kept.read_bytes(), type=Regression).plan)
     if options.seed is not None:
         return _show_one(plan_of(options.seed))
     return _play_and_report(options.first, options.seeds, options.keep)
@@ -168,8 +175,9 @@ def _show_shrunk(seed: int, keep: Path | None) -> None:
     )
     print(f"to see what each node believed: make simulate SEED={seed}")
     if keep is not None:
+        kept = Regression(found="say here what it was", law=broken.law.name, plan=small)
         path = keep / f"seed-{seed}.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(small), indent=1))
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
         print(f"kept in {path}")
 
 
