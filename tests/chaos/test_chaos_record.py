@@ -88,8 +88,19 @@ def test_what_was_never_acknowledged_may_come_or_not(record: Record) -> None:
 def test_an_attached_author_that_gets_no_answer_is_found(record: Record) -> None:
     author, subscriber = pair(record, 2, acknowledged=False)
     see(subscriber, author, 1, 2)
-    assert "acknowledged" in str(record.waits_for())
+    assert "2 are not answered" in str(record.waits_for())
     assert "never answered" in record.violations()[0]
+
+
+def test_what_was_refused_must_not_arrive_and_need_not(record: Record) -> None:
+    author, subscriber = pair(record, 2)
+    send(author, 2, acknowledged=False)
+    author.refused |= {3, 4}
+    see(subscriber, author, 1, 2)
+    assert record.waits_for() is None
+    assert record.violations() == []
+    see(subscriber, author, 4)
+    assert record.violations() == ["subscriber-0 on b: 4 of author-0 arrived although it was refused"]
 
 
 def test_a_second_acknowledgement_is_refused(record: Record) -> None:

@@ -89,12 +89,18 @@ class AuthorClient:
         try:
             while texts := await self._socket.receive():
                 for text in texts:
-                    frame = _decode(text)
-                    assert frame.status == 200, text
-                    self.author.got_acknowledged(int(frame.request_id))
+                    self._answered(_decode(text))
                 self._wake()
         finally:
             await self.aclose()
+
+    def _answered(self, frame: Frame) -> None:
+        number = int(frame.request_id)
+        if frame.status == 200:
+            self.author.got_acknowledged(number)
+        else:
+            assert frame.error["id"] == "api.process.shutting_down", frame
+            self.author.refused.add(number)
 
     @property
     def closed(self) -> str | None:
@@ -125,7 +131,7 @@ class AuthorClient:
         while author.is_attached and not (until is not None and until.is_set()):
             due += 1
             await trio.sleep_until(began + due * tick)
-            if author.sent - author.acknowledged > WINDOW:
+            if author.unanswered > WINDOW:
                 await self._changes()
                 continue
             wanted = round((trio.current_time() - began) * rate)
@@ -140,7 +146,7 @@ class AuthorClient:
     async def all_acknowledged(self, timeout_s: float = REPLY_S) -> None:
         """Return when everything sent was answered. Fails when the connection ends before."""
         with trio.fail_after(timeout_s):
-            while self.author.acknowledged < self.author.sent:
+            while self.author.unanswered:
                 assert self.author.is_attached, f"{self.author.name}: {self.closed}"
                 await self._changes()
 
@@ -271,7 +277,7 @@ class Load:
         self, socket: LeanSocket, action: str, topic: str, body: Any, early: list[bytes]
     ) -> _Result:
         """The result of a request; what comes behind its reply is added to `early`."""
-        assert await socket.send(_request(action, action, topic, body)), socket.closed
+        await socket.send(_request(action, action, topic, body))
         while texts := await socket.receive():
             for index, text in enumerate(texts):
                 frame = _decode(text)

@@ -40,6 +40,8 @@ class Author:
     acknowledged: int = 0
     """How many of its messages were."""
     last_acknowledged: int = 0
+    refused: set[int] = attrs.field(factory=set)
+    """Messages that the node did not take, because it was about to stop."""
     sent_at: array[float] = attrs.field(factory=lambda: array("d"))
     _acknowledgements: bytearray = attrs.field(factory=bytearray)
 
@@ -53,6 +55,11 @@ class Author:
         self.sent_at.append(at)
         self._acknowledgements.append(0)
         return len(self.sent_at)
+
+    @property
+    def unanswered(self) -> int:
+        """How many of its messages were neither acknowledged nor refused, yet."""
+        return self.sent - self.acknowledged - len(self.refused)
 
     def is_acknowledged(self, number: int) -> bool:
         """Whether the node said that it took the message."""
@@ -146,6 +153,8 @@ class Subscriber:
         if node != followed.author.node or not 1 <= number <= followed.author.sent:
             self.faults.append(f"{self.name}: {author} never sent {number} from {node}")
             return
+        if number in followed.author.refused:
+            self.faults.append(f"{self.name}: {number} of {author} arrived although it was refused")
         self.order[node].append(followed.author.number << 32 | number)
         fault = followed.saw(number, at)
         if fault is not None:
@@ -239,8 +248,8 @@ class Record:
     def waits_for(self) -> str | None:
         """Who still misses something, in words; None when nobody does."""
         for author in self.authors.values():
-            if author.is_attached and author.acknowledged < author.sent:
-                return f"{author.name} has {author.acknowledged} of {author.sent} acknowledged"
+            if author.is_attached and author.unanswered:
+                return f"{author.name} sent {author.sent}, of which {author.unanswered} are not answered"
         for subscriber in self.subscribers:
             if subscriber.is_attached and subscriber.misses_something():
                 return f"{subscriber.name} has seen {subscriber.seen} and misses something"
@@ -255,9 +264,9 @@ class Record:
                 if len(kind) > SHOWN:
                     found.append(f"… and {len(kind) - SHOWN} more like that")
         found += [
-            f"{author.name} is attached, and {author.sent - author.acknowledged} of its messages were never answered"
+            f"{author.name} is attached, and {author.unanswered} of its messages were never answered"
             for author in self.authors.values()
-            if author.is_attached and author.acknowledged < author.sent
+            if author.is_attached and author.unanswered
         ]
         return [*found, *self._disagreements()]
 
