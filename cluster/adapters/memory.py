@@ -64,7 +64,7 @@ class MemoryTransport:
         try:
             yield self._addresses
         finally:
-            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.cancel_shielded_checkpoint()
             del known[self._addresses.pub], known[self._addresses.router]
             for peer in set(known.values()):
                 peer._hung_up(self._addresses.router)

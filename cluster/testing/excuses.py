@@ -6,8 +6,10 @@ while a third one hears both.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from cluster.core.limits import Limits
-from cluster.testing.network import Network
+from cluster.testing.network import Weather
 from cluster.testing.nodes import Law, LawBroken, SimNode
 
 FELT_FOR_S = 3.0
@@ -18,10 +20,18 @@ WAKING_S = 0.1
 """How long after it was stopped a node cannot know yet who else is gone."""
 
 
+class Faults(Protocol):
+    """What befalls the connections of a world now, and when one between two nodes broke last."""
+
+    weather: Weather
+    cuts: dict[tuple[str, str], bool]
+    broken_at: dict[frozenset[str], float]
+
+
 class Excuses:
     """The faults of one world, as far as they concern who hears whom."""
 
-    def __init__(self, nodes: dict[str, SimNode], network: Network) -> None:
+    def __init__(self, nodes: dict[str, SimNode], network: Faults) -> None:
         self._nodes = nodes
         self._network = network
         self._bad_weather_until = -FELT_FOR_S

@@ -84,7 +84,7 @@ class Ledger:
         self._barriers[node] = [barrier for barrier in barriers if barrier.position > settled]
         for barrier in barriers:
             if barrier.position <= settled:
-                self._lift(node, barrier.room)
+                self.settled(node, barrier.room)
 
     def met(self, node: SimNode, peer: str) -> None:
         """The node is live with a peer."""
@@ -117,7 +117,8 @@ class Ledger:
                 if {(node.life, other.life), (other.life, node.life)} <= self._met:
                     self.missed[node.life, other.life, room] = now
 
-    def _lift(self, node: SimNode, room: str) -> None:
+    def settled(self, node: SimNode, room: str) -> None:
+        """The node holds the room for known everywhere. Raises `LawBroken` when it is not."""
         knowing = self._settled[node.life, room]
         for link in node.core.links:
             peer = self._nodes.get(link.id)

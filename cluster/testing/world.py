@@ -13,7 +13,7 @@ exactly. It is product code: whoever embeds the mesh can test with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
@@ -31,12 +31,16 @@ from cluster.testing.ledger import Ledger
 from cluster.testing.network import CONNECTION_LIMIT_S, Network, Weather
 from cluster.testing.nodes import Law, LawBroken, Life, SimNode
 from cluster.testing.pool import SimPool
+from cluster.testing.watching import watch
 
 FIRST_BOOT = 1_000_000
 """What the wall clocks of this world say at its beginning, milliseconds."""
 
 GOODBYE_S = 0.1
 """How long after a goodbye everybody who could hear it has drawn the consequences."""
+
+_SEALER = Sealer(None)
+_open_card = lru_cache(1000)(_SEALER.open)  # the same few cards are read again and again
 
 VISITING = float("-inf")
 """When the next visit to the pool is due while one is going on."""
@@ -99,12 +103,11 @@ class World:
         boot = self.wall_clock(name) if boot is None else boot
         self._boots.add((name, boot))
         card = Card(id=name, epoch=Epoch(boot, 0), pub=f"mem://{name}/pub", router=f"mem://{name}/router")
-        sealer = Sealer(None)
         core = MeshNode(
             card,
             self.limits,
-            seal=sealer.seal,
-            open_card=sealer.open,
+            seal=_SEALER.seal,
+            open_card=_open_card,
             now=self.now,
             seeds=[f"mem://{seed}/router" for seed in seeds],
         )
@@ -388,27 +391,11 @@ class World:
                 case _:
                     if isinstance(effect, fx.PeerGone):
                         given_up.append((effect.node, node.boots[effect.node]))
-                    self._watch(node, effect)
+                    watch(effect, node, self.ledger, self.excuses, self.now)
                     node.tell(effect, self.now)
         for peer, boot in given_up:
             if node.boots[peer] == boot:  # and no later life of it is known
                 self.excuses.check_giving_up(node, peer, self.now, self.limits)
-
-    def _watch(self, node: SimNode, effect: Effect) -> None:
-        """What the embedder is told must be allowed to be told."""
-        match effect:
-            case fx.Deliver():
-                self.ledger.delivered(node, effect, self.now)
-            case fx.Belief("peer silent", {"peer": str(peer)}):
-                self.excuses.check_suspicion(node, peer, self.now)
-            case fx.Belief("peer live", {"peer": str(peer)}):
-                self.ledger.met(node, peer)
-            case fx.PeerAway(peer):
-                self.excuses.check_death(node, peer, self.now)
-            case fx.PeerGone(peer):
-                self.ledger.gone(node, peer)
-            case _:
-                pass
 
     def _is_gone(self, node: SimNode) -> bool:
         return self.nodes.get(node.name) is not node

@@ -17,6 +17,9 @@ REPAIRED_MS = 250
 """The promise: 99 of 100 messages are there so soon after they were published, or after the link is back that was cut
 then."""
 
+FEW_CUTS_MS = 1_000
+"""The bound of the short run: of its few cuts, one after which an answer is lost is more than one in a hundred."""
+
 WAYS = 4
 """Connections over which each node's messages are published."""
 
@@ -24,16 +27,18 @@ Say = Callable[[str], None]
 
 
 async def test_a_bad_line_costs_time_and_nothing_else(say: Say) -> None:
-    await bad_line(Chaos(drop_per_mille=10, cut_every_ms=2_000, cut_for_ms=500), 1_500, 500, say)
+    await bad_line(Chaos(drop_per_mille=10, cut_every_ms=2_000, cut_for_ms=500), 1_500, 500, FEW_CUTS_MS, say)
 
 
 @pytest.mark.slow
 async def test_a_bad_line_costs_time_and_nothing_else_for_100000_messages_of_each(say: Say) -> None:
-    await bad_line(Chaos(drop_per_mille=10, cut_every_ms=10_000, cut_for_ms=2_000), 100_000, 2_000, say)
+    await bad_line(
+        Chaos(drop_per_mille=10, cut_every_ms=10_000, cut_for_ms=2_000), 100_000, 2_000, REPAIRED_MS, say
+    )
 
 
-async def bad_line(chaos: Chaos, messages: int, rate: int, say: Say) -> None:
-    """`messages` from each of three nodes, `rate` a second."""
+async def bad_line(chaos: Chaos, messages: int, rate: int, most_ms: float, say: Say) -> None:
+    """`messages` from each of three nodes, `rate` a second; 99 of 100 are there within `most_ms`."""
     settings = {"limits.outbox_bytes": 64 << 20}  # two seconds' worth comes at once when a link is back
     async with chaos_cluster(3, chaos=chaos, settings=settings) as cluster:
         authors = []
@@ -53,7 +58,7 @@ async def bad_line(chaos: Chaos, messages: int, rate: int, say: Say) -> None:
             assert client.subscriber.seen == 3 * messages
             assert client.subscriber.announcements == []
         await tell_repairs(cluster, say)
-        tell_delays(cluster, chaos, say)
+        tell_delays(cluster, chaos, most_ms, say)
 
 
 async def tell_progress(cluster: ChaosCluster, total: int, say: Say) -> None:
@@ -76,7 +81,7 @@ async def tell_repairs(cluster: ChaosCluster, say: Say) -> None:
     assert repaired > 0, "a line that loses nothing proves nothing"
 
 
-def tell_delays(cluster: ChaosCluster, chaos: Chaos, say: Say) -> None:
+def tell_delays(cluster: ChaosCluster, chaos: Chaos, most_ms: float, say: Say) -> None:
     """How long messages of other nodes took: from when they were published, or when the link was back."""
     shift = time.monotonic() - trio.current_time()
     delays: list[float] = []
@@ -92,7 +97,7 @@ def tell_delays(cluster: ChaosCluster, chaos: Chaos, say: Say) -> None:
             f"{what}: median {at[50]:.0f} ms, 99 % {at[99]:.0f} ms, 99.9 % {at[99.9]:.0f} ms, "
             f"slowest {1000 * found[-1]:.0f} ms ({len(found)} messages)"
         )
-        assert at[99] < REPAIRED_MS, what
+        assert at[99] < most_ms, what
 
 
 def take_delays(
