@@ -207,6 +207,18 @@ class Mesh:
                 await self._changed.wait()
         return self._core.reset_waits_for()
 
+    async def joined(self) -> None:
+        """Wait until clients may come: this node knows the rooms of all that it found, and they know that it is here.
+
+        It does not wait for ever: not for a peer that does not answer, nor for anybody within `timers.discover_timeout`
+        and not for a pool that fails when nothing else says who is there. Who is found later, is told what that means:
+        some of what this node's clients published may not have been sent to it."""
+        has_other_ways = bool(self._config.seeds)
+        with trio.move_on_after(self._limits.unheard_after):
+            while self._core.is_joining() and (self.pool_failed_since is None or has_other_ways):
+                await self._changed.wait()
+        self._core.serve()
+
     # -- what the embedder asks --
 
     @property

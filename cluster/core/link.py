@@ -40,10 +40,11 @@ class Me:
     """What every part of the core needs to know of this node: its name, its card and epoch of the moment, and numbers
     used once."""
 
-    __slots__ = ("_nonce", "card", "epoch", "id", "sealed_card")
+    __slots__ = ("_nonce", "card", "epoch", "id", "is_serving", "sealed_card")
 
     def __init__(self, card: Card, sealed_card: bytes) -> None:
         self.id = card.id
+        self.is_serving = False
         self._nonce = 0
         self.take_card(card, sealed_card)
 
@@ -117,6 +118,7 @@ class Link:
         self._early: list[messages.State] = []
         self._nonce = 0
         self._was_welcomed = self._was_probed = False
+        self._owned_up = False
         self._next_part = 0
         self._snapshot_tail = 0
         self._retry_at = now
@@ -162,6 +164,10 @@ class Link:
     def gaps(self) -> int:
         """How often something was found missing in a stream of the peer."""
         return self._state.gaps + self.mailbox.gaps
+
+    def served_without_us(self) -> None:
+        """The peer served clients before it knew anything of our rooms."""
+        self.missed_since, self.missed_until = (Epoch(0, 0), 0), None
 
     def has_applied(self, epoch: Epoch, number: int) -> bool:
         """Whether the peer has applied our slice up to this change."""
@@ -231,7 +237,12 @@ class Link:
         self.slice.add_part(part.rooms, out)
         if part.is_last:
             self.slice.end_snapshot(out)
-            self._go_live(now, out)
+            if (
+                self._has_served_before and not self._owned_up
+            ):  # since the question was asked: the peer has to know
+                self._ask_for_snapshot(now, out)
+            else:
+                self._go_live(now, out)
 
     def _go_live(self, now: float, out: list[Effect]) -> None:
         self.sync = Sync.LIVE
@@ -258,7 +269,13 @@ class Link:
         self._nonce = self._me.nonce()
         self._next_part = 0
         self._retry_later(now)
-        self._ask(messages.Sync(self._me.id, self._me.epoch, self._nonce), out)
+        self._owned_up = self._has_served_before
+        self._ask(messages.Sync(self._me.id, self._me.epoch, self._nonce, self._owned_up), out)
+
+    @property
+    def _has_served_before(self) -> bool:
+        """Whether clients published here while this node never had the peer's slice."""
+        return self._me.is_serving and self.connected_at is None
 
     def _retry_later(self, now: float) -> None:
         self._retry_at = now + self._wait
@@ -369,14 +386,18 @@ class Link:
 
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do; `inf` when there is nothing to expect."""
-        due: list[float | None] = [self.liveness.next_deadline()]
+        judged_at = self.liveness.next_deadline()
+        due = float("inf") if judged_at is None else judged_at
         if self.sync is not Sync.LIVE:
-            due.append(self._retry_at)
-        if self.health in (Health.SILENT, Health.DOWN):
-            due.append(self._reconnect_at)
-        if self.health is not Health.DOWN:
-            due += [self._state.repair_at, self.mailbox.repair_at]
-        return min((at for at in due if at is not None), default=float("inf"))
+            due = min(due, self._retry_at)
+        health = self.health
+        if health is Health.SILENT or health is Health.DOWN:
+            due = min(due, self._reconnect_at)
+        if health is not Health.DOWN:
+            for repair_at in (self._state.repair_at, self.mailbox.repair_at):
+                if repair_at is not None:
+                    due = min(due, repair_at)
+        return due
 
     def heard(self, now: float, out: list[Effect]) -> None:
         """Any frame of this life of the peer arrived."""

@@ -165,9 +165,11 @@ class Hello(Message, frozen=True, tag=10):
 
 
 class Sync(Message, frozen=True, tag=11):
-    """Asks for a snapshot of the receiver's slice."""
+    """Asks for a snapshot of the receiver's slice. `has_served`: the origin serves clients, and never had that slice
+    before: what they published for the receiver's rooms went nowhere."""
 
     nonce: Number
+    has_served: bool = False
 
 
 class Applied(Message, frozen=True, tag=12):

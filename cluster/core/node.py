@@ -125,6 +125,10 @@ class MeshNode:
         applied = (link.applied for link in self._peers.alive())
         return min(applied, default=(self._me.epoch, self.say.state_tail))
 
+    def is_joining(self) -> bool:
+        """Whether those whom this node found at its start are still waited for."""
+        return self._readiness.is_joining(self.links, self._me.epoch)
+
     def why_not_ready(self) -> str | None:
         """The reason, for people, why this node must not be relied on now; None when it may be."""
         if self._is_leaving:
@@ -169,6 +173,10 @@ class MeshNode:
         self._take_epoch(self._me.epoch.next_turn(), now, out)
         self._ask_for_reset(out)
         return out
+
+    def serve(self) -> None:
+        """Clients may come from now on: whoever is found later has to be told that it may have missed something."""
+        self._me.is_serving = True
 
     def leave(self, reason: str, now: float) -> list[Effect]:
         """Tell everybody that this node goes; it is not ready any more."""
@@ -334,6 +342,8 @@ class MeshNode:
                 self._tell_what_was_missed(link, out)
             case messages.Sync(nonce=nonce):
                 self.say.flush(now, out)
+                if question.has_served:
+                    link.served_without_us()
                 replies = self.say.snapshot(nonce)
             case messages.ResendState():
                 replies = [self.say.resend_state(question)]

@@ -59,16 +59,18 @@ class Readiness:
         """Whether another living node seems to use our name: to outbid it again would never end."""
         return self._outbids > OUTBIDS_AT_MOST
 
+    def is_joining(self, links: Iterable[Link], epoch: Epoch) -> bool:
+        """Whether those whom this node found at its start are still waited for."""
+        return self._why_not_joined({link.id: link for link in links}, epoch) is not None
+
     def why_not(self, links: Iterable[Link], epoch: Epoch) -> str | None:
         """The reason why the node is not ready, or None when it is. `epoch` is the node's own."""
         peers = {link.id: link for link in links}
         if self.is_name_taken:
             return "another living node uses this node's name: give each node its own"
-        if not self._has_joined:
-            reason = self._why_not_joined(peers, epoch)
-            if reason is not None:
-                return reason
-            self._has_joined = True
+        reason = self._why_not_joined(peers, epoch)
+        if reason is not None:
+            return reason
         self._stale_peers = {
             peer for peer in self._stale_peers & peers.keys() if not _is_settled(peers[peer], epoch)
         }
@@ -81,6 +83,8 @@ class Readiness:
         return None
 
     def _why_not_joined(self, peers: dict[str, Link], epoch: Epoch) -> str | None:
+        if self._has_joined:
+            return None
         if self._first_peers is None:
             return f"the pool cannot be read: {self._pool_failure}"
         if self.unreadable_cards:
@@ -88,6 +92,7 @@ class Readiness:
         waiting = [
             peer for peer in sorted(self._first_peers & peers.keys()) if not _is_settled(peers[peer], epoch)
         ]
+        self._has_joined = not waiting
         return f"joining {', '.join(waiting)}" if waiting else None
 
 

@@ -55,8 +55,6 @@ class Ledger:
         self._barriers: dict[SimNode, list[_Barrier]] = {}
         self._settled: dict[tuple[Life, str], set[Life]] = defaultdict(set)
         """Which lives have confirmed to know an open room of a life."""
-        self._met: set[tuple[Life, Life]] = set()
-        """Which lives have been live with which."""
         self._resumed: set[tuple[Life, Life]] = set()
         self._forgot: set[tuple[Life, Life]] = set()
         """Lives that were told that another, which lives on, is gone."""
@@ -89,7 +87,6 @@ class Ledger:
     def met(self, node: SimNode, peer: str) -> None:
         """The node is live with a peer."""
         pair = (node.life, (peer, node.boots[peer]))
-        self._met.add(pair)
         if pair in self._resumed:
             self._resumed.remove(pair)
             self.skipped[pair] += 1
@@ -114,8 +111,7 @@ class Ledger:
                         Law.SETTLED,
                         f"{node.name} publishes to {room} and not to {other.name}, whose barrier for it had lifted",
                     )
-                if {(node.life, other.life), (other.life, node.life)} <= self._met:
-                    self.missed[node.life, other.life, room] = now
+                self.missed[node.life, other.life, room] = now
 
     def settled(self, node: SimNode, room: str) -> None:
         """The node holds the room for known everywhere. Raises `LawBroken` when it is not."""

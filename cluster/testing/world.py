@@ -198,7 +198,9 @@ class World:
         self._turn(node, node.core.reset(self.now))
 
     def publish(self, node: SimNode, *rooms: str) -> list[str]:
-        """Notify every node that, as this one believes, has one of the rooms; returns those."""
+        """Notify every node that, as this one believes, has one of the rooms; returns those. It need not have joined:
+        this embedder is rasher than `Mesh.joined` would have it be."""
+        node.core.serve()
         receivers = []
         for peer, theirs in node.view.items():
             concerned = tuple(room for room in rooms if room in theirs)

@@ -50,8 +50,9 @@ class ClusterPlugin(Plugin):
             ) as mesh:
                 self._mesh = mesh
                 self._bridge.attach(mesh)
-                task_status.started()
                 try:
+                    await mesh.joined()
+                    task_status.started()
                     await trio.sleep_forever()
                 finally:
                     self._mesh = None

@@ -226,6 +226,8 @@ class _Shell:
         self.ended = trio.Event()
         self.is_dead = False
         """Killed: nothing that it still does reaches anybody."""
+        self._is_serving = False
+        """Whether clients may have come."""
         self.mesh: Mesh
         self._world = world
         self._name = name
@@ -248,6 +250,7 @@ class _Shell:
                 self._node = SimNode(self._name, self.mesh.core, self._boot, Random(0))
                 self._world.nodes[self._name] = self._node
                 async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._serve)
                     task_status.started()
                     await trio.sleep_forever()
         self.ended.set()
@@ -274,6 +277,8 @@ class _Shell:
 
     def publish(self, rooms: Sequence[str]) -> None:
         """To every node that, as this one believes, has one of the rooms."""
+        if not self._is_serving:
+            return
         receivers = set()
         for peer, theirs in self._node.view.items():
             concerned = tuple(room for room in rooms if room in theirs)
@@ -287,6 +292,10 @@ class _Shell:
     def reset(self) -> None:
         """Somebody asks for a reset."""
         self._nursery.start_soon(self.mesh.reset)
+
+    async def _serve(self) -> None:
+        await self.mesh.joined()
+        self._is_serving = True
 
     async def _settle(self, room: str) -> None:
         """Guarantee 1, as an embedder has it: those who hold this node's slice know the room. (Who is only joining
