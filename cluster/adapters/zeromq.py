@@ -43,9 +43,13 @@ PROBE_LIMIT_MS: Final = 10_000
 them."""
 
 RECONNECT_MS: Final = 50
-RECONNECT_AT_MOST_MS: Final = 1000
+RECONNECT_AT_MOST_MS: Final = 200
 """Between two attempts to connect, doubling from the first to the second: a peer that restarts is found within a
-moment, and one that is gone costs one attempt a second."""
+moment, and one that is gone costs five attempts a second, for as long as it is looked for."""
+
+CONNECT_LIMIT_MS: Final = 500
+"""How long an attempt may take: one round trip, on any line but a satellite's. The kernel would repeat a lost first
+packet after one second, then two, then four: when a network heals, nobody wants to wait for that."""
 
 
 class ZeroMqTransport:
@@ -200,6 +204,7 @@ class ZeroMqTransport:
         socket.set(zmq.HEARTBEAT_TIMEOUT, PROBE_LIMIT_MS)
         socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_AT_MOST_MS)
+        socket.set(zmq.CONNECT_TIMEOUT, CONNECT_LIMIT_MS)
         return socket
 
 

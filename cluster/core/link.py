@@ -372,6 +372,7 @@ class Link:
         if now >= self._reconnect_at and self.health is not Health.UP:
             # Others may hear it: perhaps it is our connection that is dead without knowing it.
             self._reconnect_at = now + self._limits.down_after
+            self._retry_at = now  # a hello that waits in the new connection goes out when the line is back
             out.append(Connect(self.card))
         if now >= self._retry_at and self.sync is not Sync.LIVE:
             if self.sync is Sync.SYNCING:

@@ -326,8 +326,12 @@ class World:
             self.clock.at(node.busy_until, self._wake, node)
         self._schedule_tick(node)
 
-    def _check_goodbye(self, life: Life, hearing: list[SimNode]) -> None:
+    def _check_goodbye(self, life: Life, hearing: list[SimNode], *, has_waited: bool = False) -> None:
         for node in hearing:
+            if not node.is_reading(self.now) and not has_waited:  # it was stopped just then, and hears it later
+                looks_at = max(node.paused_until, node.busy_until) + GOODBYE_S
+                self.clock.at(looks_at, partial(self._check_goodbye, life, [node], has_waited=True))
+                continue
             link = node.link(life[0])
             if not self._is_gone(node) and link is not None and (link.id, link.epoch.boot) == life:
                 raise LawBroken(Law.NO_GHOSTS, f"{node.name} still waits for {life}, who said goodbye")

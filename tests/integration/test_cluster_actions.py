@@ -157,7 +157,7 @@ async def test_without_redis_a_node_serves_and_joins_as_soon_as_it_can() -> None
             await b.ready(2)
             # Who knows what clients published at b, before a knew of it?
             announced = await client.notification()
-            assert (announced["room"], announced["result"]["node"]) == ("shoal:notification:loss", "b")
+            assert (announced["room"], announced["origin"]) == ("shoal:notification:loss", "b")
             async with websocket(b.ws_url) as author:
                 await author.result("realtime", "publish", index="harbor", collection="boats", body={"n": 2})
             assert (await client.notification())["result"]["_source"]["n"] == 2
