@@ -328,7 +328,7 @@ class World:
 
     def _check_goodbye(self, life: Life, hearing: list[SimNode], *, has_waited: bool = False) -> None:
         for node in hearing:
-            if not node.is_reading(self.now) and not has_waited:  # it was stopped just then, and hears it later
+            if not node.is_reading(self.now) and not has_waited:  # stopped just then: it hears it later
                 looks_at = max(node.paused_until, node.busy_until) + GOODBYE_S
                 self.clock.at(looks_at, partial(self._check_goodbye, life, [node], has_waited=True))
                 continue

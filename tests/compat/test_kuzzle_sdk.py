@@ -89,6 +89,13 @@ async def test_comes_back_to_a_node_that_was_away(codes: list[int]) -> None:
             await script.passed()
 
 
+async def test_an_announced_loss_harms_nobody_and_can_be_listened_to() -> None:
+    async with running_cluster(2) as nodes, open_scenario(HERE, "loss", nodes) as script:
+        await script.reached("published")
+        nodes[-1].kill()
+        await script.passed()
+
+
 async def test_behind_a_proxy_the_death_of_a_node_moves_its_clients(tmp_path: Path) -> None:
     async with (
         running_cluster(3) as nodes,

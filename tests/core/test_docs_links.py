@@ -50,6 +50,13 @@ def test_names_in_the_code_exist(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_that_are_named_exist(page: Path) -> None:
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("*/test_*.py"))
+    named = [name for name in CODE.findall(prose(page)) if re.fullmatch(r"test_\w+", name)]
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 def is_there(path: str) -> bool:
     """Tell whether the project has such a file or folder; of a test, the name is enough."""
     return bool(list(ROOT.glob(path))) or bool(

@@ -164,6 +164,11 @@ def rooms_opened_while_one_was_away_are_not_told(patch: pytest.MonkeyPatch) -> N
     patch.setattr(MeshNode, "_tell_what_was_missed", _nothing)
 
 
+@mutation(Law.ANNOUNCED)
+def who_serves_before_it_knows_everybody_does_not_own_up(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Link, "served_without_us", _nothing)
+
+
 @mutation(Law.BALANCE, Law.ANNOUNCED)
 def one_that_was_given_up_is_not_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MeshNode, "_own_up", _nothing)
