@@ -8,6 +8,7 @@ tells who is alive. It knows nothing of WebSocket, HTTP, filters or users.
 """
 
 from cluster.config import Bindings, MeshConfig, Timers
+from cluster.core.identity import Near
 from cluster.core.messages import Notification
 from cluster.errors import BindError, ConfigurationError, MeshError
 from cluster.mesh import Identity, Mesh, open_mesh
@@ -21,6 +22,7 @@ __all__ = [
     "Mesh",
     "MeshConfig",
     "MeshError",
+    "Near",
     "Notification",
     "Observer",
     "Pool",

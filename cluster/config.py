@@ -133,6 +133,12 @@ class MeshConfig:
                 f"secret has {len(self.secret)} characters; at least {SECRET_LENGTH} are needed, for instance from "
                 "`openssl rand -hex 32`"
             )
+        for seed in self.seeds:
+            if not is_reachable(seed):
+                raise ConfigurationError(
+                    f"seeds has {seed!r}, which is no router address of a node: write tcp://10.0.0.5:7510, "
+                    "tcp://node-1.example:7510, tcp://[fd00::5]:7510 or ipc:///path"
+                )
 
     @property
     def card_lifetime_ms(self) -> int:
@@ -155,6 +161,22 @@ class MeshConfig:
             tail_after=0.2 * heartbeat,
             minimum_nodes=self.minimum_nodes,
         )
+
+
+_REACHABLE = re.compile(
+    r"ipc://.+|tcp://(?:\[(?P<ip>[^\]]+)\]|(?P<host>[A-Za-z0-9_.-]+)):(?P<port>[0-9]{1,5})"
+)
+
+
+def is_reachable(address: str) -> bool:
+    """Whether the address is one to connect to; a host's name need not be known yet."""
+    match = _REACHABLE.fullmatch(address)
+    if match is None or (match["port"] is not None and not 1 <= int(match["port"]) <= 65_535):
+        return False
+    try:
+        return match["ip"] is None or ipaddress.IPv6Address(match["ip"]).version == 6
+    except ValueError:
+        return False
 
 
 def refuse_open_address(address: str, secret: str | None) -> None:

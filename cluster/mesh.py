@@ -12,18 +12,19 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 import attrs
+import msgspec
 import structlog
 import trio
 
 from cluster.config import MeshConfig, refuse_open_address
 from cluster.core import effects as fx
 from cluster.core.effects import Effect
-from cluster.core.identity import Card, Epoch
+from cluster.core.identity import Card, Epoch, Near
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
 from cluster.errors import AddressError, PoolUnavailable
 from cluster.keys import Sealer
-from cluster.ports import Observer, Pool, Transport
+from cluster.ports import Addresses, Observer, Pool, Transport
 
 RESET_LIMIT_S = 5.0
 """How long `reset` waits for all peers: ten heartbeats at the default."""
@@ -53,6 +54,8 @@ class Identity:
     host: str = ""
     url: str = ""
     version: str = ""
+    near: Near | None = None
+    """More addresses to bind, for peers at the same site."""
 
 
 @asynccontextmanager
@@ -72,9 +75,11 @@ async def open_mesh(
     `ConfigurationError` before anything is sent. That the pool is away is no error: the node goes on trying.
     On cancellation the goodbye is still said, within `LEAVE_LIMIT_S`.
     """
-    for address in (config.bindings.pub, config.bindings.router):
+    near = identity.near
+    extra = None if near is None else Addresses(near.pub, near.router)
+    for address in (config.bindings.pub, config.bindings.router, *(attrs.astuple(extra) if extra else ())):
         refuse_open_address(address, config.secret)
-    async with transport.open(config.bindings.pub, config.bindings.router) as addresses:
+    async with transport.open(config.bindings.pub, config.bindings.router, extra) as addresses:
         card = Card(
             id=identity.node_id,
             epoch=Epoch(identity.started_at, 0),
@@ -84,6 +89,7 @@ async def open_mesh(
             version=identity.version,
             host=identity.host,
             started_at=identity.started_at,
+            near=msgspec.UNSET if near is None else near,
         )
         mesh = Mesh(
             config=config,
@@ -376,7 +382,7 @@ class Mesh:
 
     def _connect(self, card: Card) -> None:
         try:
-            self._transport.connect(card)
+            self._transport.connect(card.seen_from(self._core.card))
         except AddressError as error:  # the fault of who wrote the card: only that peer is out
             if card.id not in self._unconnectable:
                 self._unconnectable.add(card.id)

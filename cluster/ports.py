@@ -48,8 +48,11 @@ class Transport(Protocol):
     Sending never waits.
     """
 
-    def open(self, pub: str, router: str) -> AbstractAsyncContextManager[Addresses]:
-        """Bind both addresses and be usable until the end of the context. Raises `BindError`."""
+    def open(
+        self, pub: str, router: str, near: Addresses | None = None
+    ) -> AbstractAsyncContextManager[Addresses]:
+        """Bind both addresses, and a second pair if there is one, and be usable until the end of the context. Gives
+        the first pair as bound. Raises `BindError`."""
 
     async def run(self, arrivals: Arrivals) -> None:
         """Receive until cancelled."""

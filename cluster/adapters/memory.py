@@ -51,23 +51,28 @@ class MemoryTransport:
     def __init__(self, network: MemoryNetwork) -> None:
         self._network = network
         self._addresses = Addresses("", "")
+        self._is_at: frozenset[str] = frozenset()
         self._topics: set[bytes] = set()
         self._peers: dict[str, Card] = {}
         self._inbox: deque[Callable[[Arrivals], None]] = deque()
         self._arrived = trio.Event()
 
     @asynccontextmanager
-    async def open(self, pub: str, router: str) -> AsyncIterator[Addresses]:
-        """Take both addresses on the network. Raises `BindError` when one is taken."""
+    async def open(self, pub: str, router: str, near: Addresses | None = None) -> AsyncIterator[Addresses]:
+        """Take all addresses on the network. Raises `BindError` when one is taken."""
         known = self._network._transports
-        self._addresses = Addresses(self._network._bind(pub, self), self._network._bind(router, self))
+        taken: list[str] = []
         try:
+            for address in (pub, router, *([near.pub, near.router] if near else [])):
+                taken.append(self._network._bind(address, self))
+            self._addresses, self._is_at = Addresses(*taken[:2]), frozenset(taken)
             yield self._addresses
         finally:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            del known[self._addresses.pub], known[self._addresses.router]
+            for address in taken:
+                del known[address]
             for peer in set(known.values()):
-                peer._hung_up(self._addresses.router)
+                peer._hung_up(self._is_at)
 
     async def run(self, arrivals: Arrivals) -> None:
         """Receive until cancelled."""
@@ -97,9 +102,8 @@ class MemoryTransport:
     def publish(self, frame: bytes) -> bool:
         """To every transport that is connected here and subscribed to the frame's topic; False when one is full."""
         is_taken = True
-        here = self._addresses.pub
         for receiver in set(self._network._transports.values()):
-            is_connected = any(card.pub == here for card in receiver._peers.values())
+            is_connected = any(card.pub in self._is_at for card in receiver._peers.values())
             if is_connected and any(frame.startswith(topic) for topic in receiver._topics):
                 is_taken &= self._send(receiver, frame, lambda arrivals: arrivals.published([frame]))
         return is_taken
@@ -127,8 +131,8 @@ class MemoryTransport:
         self._send(receiver, frame, lambda arrivals: arrivals.answered(node, [frame]))
         return True
 
-    def _hung_up(self, router: str) -> None:
-        for node in [card.id for card in self._peers.values() if card.router == router]:
+    def _hung_up(self, gone: frozenset[str]) -> None:
+        for node in [card.id for card in self._peers.values() if card.router in gone]:
             self._put(partial(_tell_hung_up, node))
 
     def _put(self, hand_over: Callable[[Arrivals], None]) -> None:

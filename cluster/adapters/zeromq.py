@@ -69,10 +69,14 @@ class ZeroMqTransport:
         self._arrivals: Arrivals | None = None
 
     @asynccontextmanager
-    async def open(self, pub: str, router: str) -> AsyncIterator[Addresses]:
-        """Bind both addresses; at the end wait up to `FAREWELL_MS` for what was published last. Raises `BindError`."""
+    async def open(self, pub: str, router: str, near: Addresses | None = None) -> AsyncIterator[Addresses]:
+        """Bind all addresses; at the end wait up to `FAREWELL_MS` for what was published last. Raises `BindError`."""
         try:
-            yield Addresses(pub=_bind(self._pub, pub), router=_bind(self._router.socket, router))
+            bound = Addresses(pub=_bind(self._pub, pub), router=_bind(self._router.socket, router))
+            if near is not None:
+                _bind(self._pub, near.pub)
+                _bind(self._router.socket, near.router)
+            yield bound
         finally:
             for node in list(self._peers):
                 self.disconnect(node)

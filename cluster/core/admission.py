@@ -59,7 +59,10 @@ class Admission:
         if now < self.next_deadline():
             return
         self._ask_seeds_at = now + self._limits.greet_at_most
-        linked = {link.card.router for link in self._peers.alive()} | {self._me.card.router}
+        cards = [self._me.card, *(link.card for link in self._peers.alive())]
+        linked = {
+            address for card in cards for address in (card.router, card.seen_from(self._me.card).router)
+        }
         hello = messages.Hello(self._me.id, self._me.epoch, self._me.sealed_card, self._me.nonce())
         out += [AskAt(seed, messages.encode(hello)) for seed in self._seeds if seed not in linked]
 

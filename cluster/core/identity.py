@@ -47,12 +47,23 @@ class Epoch(NamedTuple):
         return f"{self.boot:x}.{self.turn}"
 
 
+class Near(msgspec.Struct, frozen=True, kw_only=True):
+    """A second pair of addresses of a node, cheaper than those of its card, for those who are at the same `site`.
+
+    The site is what they have in common that makes the addresses work, such as a directory that the processes of one
+    server share; two that name the same site can reach each other there."""
+
+    site: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=PRINTABLE)]
+    pub: Address
+    router: Address
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What a node tells of itself in the pool and in `hello`.
 
     `pub` and `router` are the ZeroMQ addresses that others connect to; `url` is where clients reach the node (empty
     when it has not said); `protocol` is the lowest and highest mesh protocol it speaks; `started_at` is
-    wall clock, milliseconds since 1970, for people to read and never compared.
+    wall clock, milliseconds since 1970, for people to read and never compared; `near` may be left out.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=NODE_ID_PATTERN)]
@@ -64,6 +75,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     protocol: tuple[Number, Number] = (PROTOCOL, PROTOCOL)
     host: Annotated[str, msgspec.Meta(max_length=256, pattern=PRINTABLE)] = ""
     started_at: Number = 0
+    near: Near | msgspec.UnsetType = msgspec.UNSET
+
+    def seen_from(self, other: Card) -> Card:
+        """This card with the addresses at which the other node reaches this one best."""
+        if self.near is msgspec.UNSET or other.near is msgspec.UNSET or self.near.site != other.near.site:
+            return self
+        return msgspec.structs.replace(self, pub=self.near.pub, router=self.near.router)
 
     def speaks_with(self, other: Card) -> bool:
         """Whether the two protocol ranges have a version in common."""

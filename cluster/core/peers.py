@@ -15,7 +15,7 @@ import msgspec
 
 from cluster.core import messages
 from cluster.core.effects import Belief, Connect, Disconnect, Effect
-from cluster.core.identity import Card, Epoch
+from cluster.core.identity import Card, Epoch, Near
 from cluster.core.limits import Limits
 from cluster.core.link import Link, Me
 from cluster.core.liveness import Health
@@ -75,7 +75,7 @@ class Peers:
         if card.epoch.boot > link.epoch.boot:
             return self._begin_new_life(link, card, now, out)
         if card.epoch >= link.epoch:
-            if (card.pub, card.router) != (link.card.pub, link.card.router):
+            if _addresses(card) != _addresses(link.card):
                 out.append(Connect(card))
             link.card = card
             if card.epoch > link.epoch:
@@ -154,3 +154,7 @@ class Peers:
         out.append(Belief("peer restarted", {"peer": link.id, "epoch": str(card.epoch)}))
         self.forget(link, out)
         return self._begin(card, now, out)
+
+
+def _addresses(card: Card) -> tuple[str, str, Near | msgspec.UnsetType]:
+    return card.pub, card.router, card.near

@@ -74,13 +74,13 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
 
 
 @asynccontextmanager
-async def an_end(kind: Kind) -> AsyncIterator[End]:
+async def an_end(kind: Kind, near: Addresses | None = None) -> AsyncIterator[End]:
     transport, received = kind.make(), Received()
     pub, router = kind.pub, kind.router
     if pub.startswith("ipc://"):
         name = str(id(transport))
         pub, router = pub.replace("*", f"{name}.pub"), router.replace("*", f"{name}.router")
-    async with transport.open(pub, router) as addresses, trio.open_nursery() as nursery:
+    async with transport.open(pub, router, near) as addresses, trio.open_nursery() as nursery:
         nursery.start_soon(transport.run, received)
         yield End(transport, addresses, received)
         nursery.cancel_scope.cancel()
@@ -105,6 +105,33 @@ async def test_published_frames_arrive_in_order_and_by_topic(kind: Kind) -> None
         await eventually(lambda: b.received.frames[-1:] == [b"yes\x00499"])
         numbers = [frame for frame in b.received.frames if frame != b"yes\x00hello"]
         assert numbers == [b"yes\x00%d" % number for number in range(500)]
+
+
+async def test_a_second_pair_of_addresses_reaches_the_same_node(kind: Kind, tmp_path: Path) -> None:
+    near = Addresses(f"ipc://{tmp_path}/near.pub", f"ipc://{tmp_path}/near.router")
+    async with an_end(kind, near) as a, an_end(kind) as b, an_end(kind) as c:
+        nearby = msgspec.structs.replace(a.card("a"), pub=near.pub, router=near.router)
+        for end, card in ((b, a.card("a")), (c, nearby)):
+            end.transport.subscribe(b"t\x00")
+            end.transport.connect(card)
+        await say_until_heard(a, b, b"t\x00one")
+        await say_until_heard(a, c, b"t\x00two")
+        for end, question in ((b, b"from b"), (c, b"from c")):
+            assert end.transport.ask("a", question)
+            await eventually(
+                lambda question=question: [asked[1] for asked in a.received.questions[-1:]] == [question]
+            )
+            assert a.transport.answer(a.received.questions[-1][0], b"answer")
+            await eventually(lambda end=end: end.received.replies == [("a", b"answer")])
+
+
+async def test_a_second_pair_of_addresses_that_is_taken_is_an_error_and_leaves_nothing(kind: Kind) -> None:
+    async with an_end(kind) as a:
+        if a.addresses.pub.startswith("ipc"):
+            return  # a file is taken over: nobody can tell one that was left behind from one in use
+        with pytest.raises(BindError):
+            async with an_end(kind, a.addresses):
+                pass
 
 
 async def test_a_peer_that_does_not_read_overflows_and_harms_nobody_else(kind: Kind) -> None:

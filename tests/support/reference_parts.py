@@ -21,7 +21,7 @@ import structlog
 
 from cluster.config import MeshConfig
 from cluster.core import messages
-from cluster.core.identity import Card
+from cluster.core.identity import Card, Near
 from plugins.cluster.config import ClusterConfig
 from plugins.cluster.plugin import ClusterPlugin
 from server.config import LoadedConfig
@@ -314,7 +314,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "answered": message_table(messages.Reply),
     "changes": message_table(messages.Change),
     "structures": struct_table(messages.Notification, messages.LinkReport),
-    "card": struct_table(Card),
+    "card": struct_table(Card, Near),
     "actions": action_table,
     "errors": error_table,
 }
