@@ -20,7 +20,8 @@ from typing import Any
 import attrs
 import trio
 
-from server.adapters.listener import ListenError, serve
+from server.adapters.listener import serve
+from server.adapters.listening import ListenError
 from server.adapters.turn import Turn
 from server.app import App
 from server.config import LoadedConfig

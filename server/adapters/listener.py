@@ -8,7 +8,7 @@ What goes wrong with one client ends that client, and is logged; nobody else not
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Final, Protocol
@@ -19,6 +19,7 @@ from structlog.typing import FilteringBoundLogger
 
 from server.adapters.http import HttpClient
 from server.adapters.lane import Upgrade
+from server.adapters.listening import Listening, open_listening
 from server.adapters.outbox import Outbox
 from server.adapters.turn import Turn
 from server.adapters.websocket import WebSocketClient
@@ -27,9 +28,6 @@ from server.app import App
 from server.core.errors import ApiError
 from server.core.limits import Limits
 from server.core.outbox import OutboxCounters
-
-BACKLOG: Final = 1_024
-"""Connections that the kernel completes before we accept them; it cuts this down to its own limit."""
 
 ACCEPTS_PER_TURN: Final = 64
 """Connections accepted before those that are there have their turn."""
@@ -53,10 +51,6 @@ _CLIENTS_OWN: Final = frozenset(
     )
 )
 """Linux reports what befell one connection as an error of accept (accept(2)): the next one may be well."""
-
-
-class ListenError(Exception):
-    """The node cannot listen where it was told to; the message says why, and what to do."""
 
 
 class Address(Protocol):
@@ -88,6 +82,7 @@ async def serve(
     config: ListenerConfig,
     turn: Turn,
     *,
+    listening: Listening | None = None,
     stopping: trio.Event | None = None,
     counters: OutboxCounters | None = None,
     log: FilteringBoundLogger | None = None,
@@ -95,13 +90,14 @@ async def serve(
 ) -> None:
     """Listen and serve clients until `stopping` is set; then let them go, and return.
 
-    `started` is told the addresses, as (host, port). When `stopping` is set, nobody is accepted any more, requests
-    under way are answered, and WebSocket clients are closed with 1012 after what waits for them, all within
-    `limits.stop_s`. Cancelled, it drops everyone at once. Somebody must run `turn.run` meanwhile. Raises ListenError.
+    It listens where the configuration says, or at `listening`, which it closes at the end. `started` is told the
+    addresses, as (host, port). When `stopping` is set, nobody is accepted any more, requests under way are answered,
+    and WebSocket clients are closed with 1012 after what waits for them, all within `limits.stop_s`. Cancelled, it
+    drops everyone at once. Somebody must run `turn.run` meanwhile. Raises ListenError.
     """
     with ExitStack() as stack:
-        sockets = await _listen(config.server.host, config.server.port, stack)
-        addresses = [sock.getsockname()[:2] for sock in sockets]
+        listening = listening or await open_listening(config.server.host, config.server.port)
+        stack.callback(listening.close)
         door = _Door(
             app,
             config.limits,
@@ -109,10 +105,10 @@ async def serve(
             counters or OutboxCounters(),
             log or structlog.get_logger("server.listener"),
         )
-        task_status.started(addresses)
+        task_status.started(listening.addresses)
         async with trio.open_nursery() as clients:
             async with trio.open_nursery() as accepting:
-                for sock in sockets:
+                for sock in listening.sockets:
                     accepting.start_soon(door.accept, sock, clients)
                 accepting.start_soon(door.sweep)
                 await (trio.Event() if stopping is None else stopping).wait()
@@ -120,63 +116,6 @@ async def serve(
             stack.close()
             await door.let_everyone_go()
             clients.cancel_scope.cancel()
-
-
-async def _listen(host: str, port: int, stack: ExitStack) -> list[socket.socket]:
-    """Open a listening socket for each address that `host` stands for; `stack` closes them."""
-    try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise ListenError(
-            f'cannot listen on "{host}": it is no address of this machine. Use 127.0.0.1 for this machine only, '
-            "0.0.0.0 for all of IPv4, :: for every address (server.host)"
-        ) from error
-    sockets: list[socket.socket] = []
-    failure: OSError | None = None
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        try:
-            sock = stack.enter_context(socket.socket(family, kind, protocol))
-            sock.setblocking(False)
-            # A restarted node need not wait for the connections of its former life to be forgotten.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
-            sock.bind((address[0], port or _port_of(sockets), *address[2:]))
-            sock.listen(BACKLOG)
-        except OSError as error:
-            failure = error
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                continue  # such as ::1 of a name, on a machine without IPv6: its other addresses will do
-            break
-        sockets.append(sock)
-    else:
-        if sockets:
-            return sockets
-    raise ListenError(_why_not(host, port, failure)) from failure
-
-
-def _port_of(sockets: Sequence[socket.socket]) -> int:
-    """Return the port that the first socket was given, for the others to take the same; 0 if there is none yet."""
-    return int(sockets[0].getsockname()[1]) if sockets else 0
-
-
-def _why_not(host: str, port: int, error: OSError | None) -> str:
-    where = f"cannot listen on {address_text((host, port))}"
-    match error.errno if error is not None else None:
-        case errno.EADDRINUSE:
-            return (
-                f"{where}: another program has this port, maybe another node. Stop it, or choose another port "
-                "with --port (server.port); 0 takes any free one"
-            )
-        case errno.EACCES:
-            return f"{where}: not allowed; ports below 1024 need a privilege. Choose another with --port (server.port)"
-        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
-            return (
-                f"{where}: this machine has no such address. Use 127.0.0.1 for this machine only, "
-                "0.0.0.0 for all of IPv4, :: for every address (server.host)"
-            )
-        case _:
-            return f"{where}: {error}"
 
 
 class _Door:
@@ -224,10 +163,10 @@ class _Door:
         prepare(sock, self._limits.idle_s)
         if self._accepted < self._limits.connections:
             self._accepted += 1
-            clients.start_soon(partial(self._attend, sock, remote, is_welcome=True))
+            clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=True))
         elif self._refused < REFUSED_AT_ONCE:
             self._refused += 1
-            clients.start_soon(partial(self._attend, sock, remote, is_welcome=False))
+            clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=False))
         else:
             sock.close()
 
@@ -239,17 +178,20 @@ class _Door:
 
     # -- One client -------------------------------------------------------------------------------------------------
 
-    async def _attend(self, sock: socket.socket, remote: str, *, is_welcome: bool) -> None:
+    async def _attend(
+        self, sock: socket.socket, remote: str, clients: trio.Nursery, *, is_welcome: bool
+    ) -> None:
+        outbox = Outbox(
+            sock, remote, self._turn, clients, limits=self._limits, counters=self._counters, log=self._log
+        )
+        wire = Wire(sock, outbox, remote)
         try:
             with sock:
-                async with trio.open_nursery() as life:
-                    wire = self._wire(sock, remote, life)
-                    try:
-                        await (self._serve(wire) if is_welcome else self._turn_away(wire))
-                    finally:
-                        wire.give_up()
-                    life.cancel_scope.cancel()
-        except* Exception as failure:
+                try:
+                    await (self._serve(wire, clients) if is_welcome else self._turn_away(wire))
+                finally:
+                    wire.give_up()
+        except Exception as failure:
             self._log.error("client failed", client=remote, exc_info=failure)
         finally:
             if is_welcome:
@@ -258,18 +200,21 @@ class _Door:
                 self._refused -= 1
             self._someone_left.set()
 
-    async def _serve(self, wire: Wire) -> None:
+    async def _serve(self, wire: Wire, clients: trio.Nursery) -> None:
         upgrade = await self._serve_http(wire)
         if upgrade is not None:
-            websocket = WebSocketClient(wire, self._app, self._turn, self._limits, self._log)
+            websocket = WebSocketClient(
+                wire, self._app, self._turn, clients, limits=self._limits, log=self._log
+            )
             with self._present(websocket):
                 await websocket.run(upgrade)
 
     async def _serve_http(self, wire: Wire) -> Upgrade | None:
         # A function of its own: a WebSocket client does not keep h11's buffers for all of its life.
         http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
-        with self._present(http):
+        with self._present(http), wire.outbox.begin():
             return await http.run()
+        return None
 
     async def _turn_away(self, wire: Wire) -> None:
         http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
@@ -284,12 +229,6 @@ class _Door:
             yield
         finally:
             self._clients.discard(client)
-
-    def _wire(self, sock: socket.socket, remote: str, life: trio.Nursery) -> Wire:
-        outbox = Outbox(
-            sock, remote, self._turn, life, limits=self._limits, counters=self._counters, log=self._log
-        )
-        return Wire(sock, outbox, remote)
 
     # -- Everyone ---------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import trio
 
-from server.adapters.listener import ListenError
+from server.adapters.listening import ListenError
 from server.cli.children import STOP_GRACE_S
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery

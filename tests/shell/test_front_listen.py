@@ -7,8 +7,8 @@ import attrs
 import pytest
 import trio
 
-from server.adapters import listener
-from server.adapters.listener import ListenError
+from server.adapters import listener, listening
+from server.adapters.listening import ListenError
 from server.adapters.turn import Turn
 from server.config import LoadedConfig, ServerConfig
 from support.front import get, open_front, raw_client
@@ -49,7 +49,7 @@ async def test_an_address_that_is_not_this_machines_is_named_with_those_that_are
 
 
 def test_other_reasons_are_told_as_the_machine_tells_them() -> None:
-    why = listener._why_not
+    why = listening._why_not
     assert "below 1024" in why("127.0.0.1", 80, OSError(errno.EACCES, "Permission denied"))
     assert "Too many open files" in why("127.0.0.1", 80, OSError(errno.EMFILE, "Too many open files"))
 

@@ -11,7 +11,7 @@ import attrs
 import pytest
 import trio
 
-from server.adapters.listener import ListenError
+from server.adapters.listening import ListenError
 from server.config import LoadedConfig, LogConfig, ServerConfig
 from server.core.identity import NodeInfo
 from server.core.limits import Limits
