@@ -7,7 +7,6 @@ message that was no request, since that is what the SDK finds its answer by.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import attrs
 import msgspec
 
 from server.core.errors import ApiError
@@ -31,8 +30,7 @@ class Envelope(msgspec.Struct, omit_defaults=False, rename={"request_id": "reque
     room: str | int | float | msgspec.UnsetType
 
 
-@attrs.define(eq=False, kw_only=True)
-class Response:
+class Response(msgspec.Struct, eq=False, kw_only=True):
     """The answer to one request, still independent of the protocol."""
 
     status: int
@@ -47,7 +45,7 @@ class Response:
     result: Any = None
     """UNSET when the action yields nothing."""
     error: ApiError | None = None
-    headers: dict[str, str] = attrs.field(factory=dict)
+    headers: dict[str, str] = {}
     """Set by the action; repeated in the envelope, and sent as HTTP headers."""
     node: str = ""
     on_sent: Callable[[], None] | None = None

@@ -4,7 +4,8 @@ Everything that clients, peers and plugins hand over as JSON passes here. It ref
 which walks through it would fail on it later: whatever comes in can be walked through, and written again.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -17,23 +18,34 @@ class JsonError(ValueError):
     """Not JSON, nested too deep, or with a number that no program could hold. The message is for the sender."""
 
 
-_decode = msgspec.json.Decoder().decode
-
 encode_json = msgspec.json.Encoder().encode
 """Return the JSON bytes of a value. Raises TypeError, ValueError or RecursionError for one that has none."""
 
+T = TypeVar("T")
 
-def decode_json(data: str | bytes) -> Any:
-    """Return the value; raise `JsonError` for anything that is not sound JSON in UTF-8."""
-    try:
-        value = _decode(data)
-    except RecursionError:
-        raise JsonError("nested too deep") from None
-    except ValueError as error:  # msgspec's own errors, bad UTF-8, numbers of thousands of digits
-        raise JsonError(str(error)) from None
-    if len(data) > 2 * MAX_DEPTH and _may_be_deep(data) and _is_deep(value):
-        raise JsonError("nested too deep")
-    return value
+
+def decoder_of(kind: type[T]) -> Callable[[str | bytes], T]:
+    """Return a function that decodes values of this type; it raises `JsonError` for anything that is none, or is not
+    sound JSON in UTF-8."""
+    decode_any = msgspec.json.Decoder().decode
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decode_json(data: str | bytes) -> T:
+        try:
+            value = decode(data)
+        except RecursionError:
+            raise JsonError("nested too deep") from None
+        except ValueError as error:  # msgspec's own errors, bad UTF-8, numbers of thousands of digits
+            raise JsonError(str(error)) from None
+        if len(data) > 2 * MAX_DEPTH and _may_be_deep(data) and _is_deep(decode_any(data)):
+            raise JsonError("nested too deep")
+        return value
+
+    return decode_json
+
+
+decode_json: Final[Callable[[str | bytes], Any]] = decoder_of(Any)
+"""Return the value; raise `JsonError` for anything that is not sound JSON in UTF-8."""
 
 
 def _may_be_deep(data: str | bytes) -> bool:
