@@ -7,7 +7,7 @@ Changes and notifications of one turn of the embedder's loop are gathered, and n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cluster.core import messages
@@ -70,10 +70,9 @@ class Publisher:
         """Number and publish what was said since the last flush."""
         if self._changes:
             changes, self._changes = self._changes, []
-            for change in changes:
-                self._state.append(change, _weigh_change(change), now)
-            first = self._state.tail - len(changes) + 1
-            for start, part in _batches(changes, _weigh_change, self._limits.batch_bytes):
+            weights = [_weigh_change(change) for change in changes]
+            first = self._state.extend(changes, weights, now)
+            for start, part in _batches(changes, weights, self._limits.batch_bytes):
                 message = messages.State(self._me.id, self._me.epoch, first + start, part)
                 out.append(Publish(messages.encode_published(messages.STATE_TOPIC, message)))
         if self._pending:
@@ -178,24 +177,20 @@ class Publisher:
             self.dropped["peer gone"] += len(items)
             return
         topic = messages.notify_topic(node, link.epoch.boot)
-        first = link.outgoing.tail + 1
-        for item in items:
-            link.outgoing.append(item, _weigh_notification(item), now)
-        for start, part in _batches(items, _weigh_notification, self._limits.batch_bytes):
+        weights = [_weigh_notification(item) for item in items]
+        first = link.outgoing.extend(items, weights, now)
+        for start, part in _batches(items, weights, self._limits.batch_bytes):
             message = messages.Notify(self._me.id, self._me.epoch, first + start, part)
             out.append(Publish(messages.encode_published(topic, message)))
 
 
-def _batches(
-    items: list[_Item], weigh: Callable[[_Item], int], max_bytes: int
-) -> Iterable[tuple[int, list[_Item]]]:
+def _batches(items: list[_Item], weights: list[int], max_bytes: int) -> Iterable[tuple[int, list[_Item]]]:
     """The items in frames' worths, each with the offset of its first."""
-    if len(items) == 1:  # the idle case
+    if len(items) <= messages.BATCH_ITEMS and sum(weights) <= max_bytes:  # nearly always
         yield 0, items
         return
     start = weight = 0
-    for index, item in enumerate(items):
-        size = weigh(item)
+    for index, size in enumerate(weights):
         if index > start and (weight + size > max_bytes or index - start == messages.BATCH_ITEMS):
             yield start, items[start:index]
             start, weight = index, 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -48,14 +49,16 @@ class Outbound(Generic[T, R]):
         """What the log weighs now."""
         return self._bytes
 
-    def append(self, item: T, size: int, now: float) -> int:
-        """Number the item and log it; returns its number. `size` is what it weighs in the log, bytes."""
-        self.tail += 1
-        self._log.append((item, size, now))
-        self._bytes += size
+    def extend(self, items: Sequence[T], sizes: Sequence[int], now: float) -> int:
+        """Number the items and log them; returns the number of the first. `sizes` is what they weigh in the log,
+        bytes."""
+        first = self.tail + 1
+        self.tail += len(items)
+        self._log.extend(zip(items, sizes, repeat(now)))
+        self._bytes += sum(sizes)
         while self._bytes > self._limit:
             self._cut()
-        return self.tail
+        return first
 
     def expire(self, now: float) -> None:
         """Cut what is too old to be asked for."""

@@ -15,7 +15,7 @@ def outbound(log_bytes: int, log_age: float = 60, remains_limit: int = 0) -> Out
 class TestOutbound:
     def test_numbers_from_one_and_reads_back(self) -> None:
         stream: Outbound[str, str] = outbound(100)
-        assert [stream.append(item, 10, now=0) for item in "abc"] == [1, 2, 3]
+        assert [stream.extend([item], [10], now=0) for item in "abc"] == [1, 2, 3]
         assert (stream.tail, stream.oldest, stream.bytes_logged) == (3, 1, 30)
         assert stream.read(2, 3, max_items=10, max_bytes=1000) == ["b", "c"]
         assert stream.read(4, 9, max_items=10, max_bytes=1000) == []
@@ -23,7 +23,7 @@ class TestOutbound:
     def test_log_is_bounded_by_bytes_and_a_cut_is_said(self) -> None:
         stream: Outbound[str, str] = outbound(25)
         for item in "abcd":
-            stream.append(item, 10, now=0)
+            stream.extend([item], [10], now=0)
         assert (stream.oldest, stream.bytes_logged) == (3, 20)
         assert stream.read(2, 4, max_items=10, max_bytes=1000) is None
         assert stream.read(3, 4, max_items=10, max_bytes=1000) == ["c", "d"]
@@ -31,7 +31,7 @@ class TestOutbound:
     def test_what_was_cut_leaves_remains_within_a_bound(self) -> None:
         stream = outbound(25, remains_limit=2)
         for item in "abcde":
-            stream.append(item, 10, now=0)
+            stream.extend([item], [10], now=0)
         assert (stream.oldest, stream.first_remains) == (4, 2)
         assert stream.remains(2, 3, max_items=9) == ["B", "C"]
         assert stream.remains(2, 9, max_items=1) == ["B"]
@@ -44,8 +44,8 @@ class TestOutbound:
 
     def test_age_cuts_too(self) -> None:
         stream = outbound(1000, log_age=10, remains_limit=9)
-        stream.append("a", 10, now=0)
-        stream.append("b", 10, now=8)
+        stream.extend(["a"], [10], now=0)
+        stream.extend(["b"], [10], now=8)
         stream.expire(now=10)
         assert stream.oldest == 1
         stream.expire(now=11)
@@ -53,7 +53,7 @@ class TestOutbound:
 
     def test_a_skipped_number_stands_for_what_nobody_knows(self) -> None:
         stream = outbound(1000, remains_limit=9)
-        stream.append("a", 10, now=0)
+        stream.extend(["a"], [10], now=0)
         stream.skip()
         assert (stream.tail, stream.oldest, stream.first_remains, stream.bytes_logged) == (2, 3, 3, 0)
         assert stream.read(2, 2, max_items=9, max_bytes=99) is None
@@ -61,13 +61,13 @@ class TestOutbound:
 
     def test_an_item_larger_than_the_log_is_cut_at_once(self) -> None:
         stream: Outbound[str, str] = outbound(5)
-        assert stream.append("x", 10, now=0) == 1
+        assert stream.extend(["x"], [10], now=0) == 1
         assert (stream.oldest, stream.bytes_logged) == (2, 0)
 
     def test_reads_within_both_bounds_but_at_least_one(self) -> None:
         stream: Outbound[str, str] = outbound(1000)
         for item in "abcd":
-            stream.append(item, 10, now=0)
+            stream.extend([item], [10], now=0)
         assert stream.read(1, 4, max_items=2, max_bytes=1000) == ["a", "b"]
         assert stream.read(1, 4, max_items=9, max_bytes=25) == ["a", "b"]
         assert stream.read(1, 4, max_items=9, max_bytes=1) == ["a"]
@@ -75,7 +75,7 @@ class TestOutbound:
     def test_confirmed_items_leave_the_log(self) -> None:
         stream: Outbound[str, str] = outbound(1000)
         for item in "abcd":
-            stream.append(item, 10, now=0)
+            stream.extend([item], [10], now=0)
         stream.confirm(2)
         assert (stream.oldest, stream.bytes_logged) == (3, 20)
         stream.confirm(4)
@@ -83,7 +83,7 @@ class TestOutbound:
 
     def test_a_peer_cannot_confirm_what_was_never_said(self) -> None:
         stream: Outbound[str, str] = outbound(1000)
-        stream.append("a", 10, now=0)
+        stream.extend(["a"], [10], now=0)
         stream.confirm(7)
         assert stream.read(1, 1, max_items=1, max_bytes=100) == ["a"]
 
@@ -178,7 +178,7 @@ def test_any_arrivals_are_given_on_once_and_in_order(
 def test_a_log_holds_the_latest_and_stays_in_its_bound(sizes: list[int], limit: int, confirmed: int) -> None:
     stream: Outbound[int, int] = Outbound(limit, 60, lambda number: number, 5)
     for number, size in enumerate(sizes, 1):
-        assert stream.append(number, size, now=0) == number
+        assert stream.extend([number], [size], now=0) == number
         assert stream.bytes_logged <= limit
     stream.confirm(confirmed)
     held = stream.read(stream.oldest, stream.tail, max_items=1000, max_bytes=10_000)
