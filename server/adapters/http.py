@@ -5,7 +5,8 @@
 h11 frames; the checks that it leaves to us are in server/core/heads.py. Pipelined requests are worked on one after the
 other, and their answers leave in one write. A request that cannot be used is answered with a bare error object and the
 connection ends, since nobody knows where the next request would begin. A sound WebSocket handshake ends the work here
-and is handed back. It refuses to wait for ever: for a head, a body, the next request, or a client that does not read.
+and is handed back, and what came behind it is left unread. It refuses to wait for ever: for a head, a body, the next
+request, or a client that does not read.
 """
 
 import time
@@ -152,8 +153,8 @@ class HttpClient:
             return None
         self._next_event()  # the end of the request, which has no body
         await self._send()
-        trailing, _ = self._h11.trailing_data
-        return Upgrade(key, trailing, websocket_protocol(request.headers))
+        self._wire.unread, _ = self._h11.trailing_data
+        return Upgrade(key, websocket_protocol(request.headers))
 
     async def _execute(self, request: h11.Request, headers: Mapping[str, str]) -> Response:
         body = await self._body(request, headers)

@@ -6,12 +6,12 @@
 
 What may wait is bounded (server/core/outbox.py). A client over its bound gets the rest of the frame that it is reading
 and one last frame that says why; a client that does not even take that is cut off after a grace. A write never blocks,
-never raises and never ends another's work: the connection's own nursery is cancelled, by deadline or at once.
-It refuses to wait for anyone, except in `drained`, for those who have nothing else to do (HTTP).
+never raises and never ends another's work: the client's own scope, its `life`, is cancelled, by deadline or at once.
+It refuses to wait for anyone, except in `drained`, for those who have nothing else to do.
 """
 
+import contextlib
 import socket
-from collections.abc import Callable
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -25,18 +25,18 @@ class Outbox:
     """Everything that is written to one client passes here, in order."""
 
     __slots__ = (
-        "_blocked",
         "_deferred_flush",
         "_is_flush_due",
-        "_life",
         "_limits",
         "_log",
         "_queue",
         "_remote",
         "_socket",
+        "_tasks",
         "_turn",
         "_unblocked",
-        "on_overflow",
+        "is_blocked",
+        "life",
         "overflow_frame",
         "quiet_sweeps",
     )
@@ -46,28 +46,30 @@ class Outbox:
         sock: socket.socket,
         remote: str,
         turn: Turn,
-        life: trio.Nursery,
+        tasks: trio.Nursery,
         *,
         limits: Limits,
         counters: OutboxCounters,
         log: FilteringBoundLogger,
     ) -> None:
-        """Take a non-blocking socket, and the nursery that is the connection's life: it ends with the client."""
+        """Take a non-blocking socket, and a nursery for the task that waits when the socket is full."""
         self._socket = sock
         self._remote = remote
         self._turn = turn
-        self._life = life
+        self._tasks = tasks
         self._limits = limits
         self._log = log
         self._queue = FrameQueue(limits.outbox_bytes, counters)
         self._is_flush_due = False
-        self._blocked = False
-        self._unblocked = trio.Event()
+        self._unblocked: trio.Event | None = None
+        """While somebody waits for that."""
         self._deferred_flush = self.flush  # bound once, not once per turn
+        self.is_blocked = False
+        """Whether something waits that the socket did not take."""
+        self.life = trio.CancelScope()
+        """What is done for the client at present: ends when the client takes nothing any more."""
         self.overflow_frame = b""
         """What a client over its bound is told last."""
-        self.on_overflow: Callable[[], None] = _nobody
-        """Called when the client went over its bound. Must not raise, nor write."""
         self.quiet_sweeps = 0
         """Idle sweeps since something was last read from or taken by the client; see the listener."""
 
@@ -95,26 +97,46 @@ class Outbox:
             self._turn.defer(self._deferred_flush)
 
     def finish(self, last: bytes = b"") -> None:
-        """Write `last` after all that waits, then no more. The client has `limits.close_s` to take it and to go."""
+        """Write `last` after all that waits, then no more: the client is told that nothing follows."""
         if self._queue.is_open:
             self._queue.finish(last)
-            self._end_soon()
+            self._flush_soon()
 
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it now."""
-        self._is_flush_due = self._blocked
-        if not self._blocked and not self._send():
+        self._is_flush_due = self.is_blocked
+        if not self.is_blocked and not self._send():
             self._block()
 
     async def drained(self) -> None:
         """Send what waits; return when the kernel has all of it or the client is lost."""
         self.flush()
-        while self._blocked:
+        while self.is_blocked:
+            if self._unblocked is None:
+                self._unblocked = trio.Event()
             await self._unblocked.wait()
 
-    def lose(self, reason: DropReason = DropReason.LOST) -> None:
-        """Give up: what waits is dropped and counted."""
-        self._queue.lose(reason)
+    def begin(self) -> trio.CancelScope:
+        """Return the scope of what is done for the client from now on."""
+        self.life = trio.CancelScope()
+        return self.life
+
+    def last_moments(self) -> trio.CancelScope:
+        """Finish; return the scope in which to wait for the client to take what waits and to go.
+
+        That is `limits.close_s`, or no time at all for a client that is lost.
+        """
+        self.finish()
+        self.flush()
+        patience_s = 0.0 if self._queue.is_lost else self._limits.close_s
+        self.life = trio.CancelScope(deadline=trio.current_time() + patience_s)
+        return self.life
+
+    def lose(self) -> None:
+        """Give up: what waits is dropped and counted. The socket may be closed then."""
+        self._queue.lose(DropReason.LOST)
+        if self.is_blocked:
+            trio.lowlevel.notify_closing(self._socket)
 
     # -- Writing --------------------------------------------------------------------------------------------------
 
@@ -128,61 +150,60 @@ class Outbox:
             except OSError:
                 # The connection is broken. What it still holds for us to read is read: the reader finds out itself.
                 self._queue.lose(DropReason.LOST)
-                self._end_soon()
+                self.life.deadline = min(self.life.deadline, trio.current_time() + self._limits.close_s)
                 return True
             self.quiet_sweeps = 0
             self._queue.sent(count)
             if count < len(chunk):
                 return False
+        if not self._queue.is_open:
+            with contextlib.suppress(OSError):  # it is gone
+                self._socket.shutdown(socket.SHUT_WR)
         return True
 
     def _block(self) -> None:
-        self._blocked = True
+        self.is_blocked = True
         self._is_flush_due = True  # the task below flushes: nobody else needs to
-        self._unblocked = trio.Event()
-        self._life.start_soon(self._unblock)
+        self._tasks.start_soon(self._unblock)
 
     async def _unblock(self) -> None:
-        while True:
-            with trio.move_on_after(self._limits.stall_s) as patience:
-                await trio.lowlevel.wait_writable(self._socket)
-            if patience.cancelled_caught:
-                self._log.info("client stalled", client=self._remote, stall_s=self._limits.stall_s)
-                self._queue.lose(DropReason.STALLED)
-                self._life.cancel_scope.cancel()
-            if self._send():
-                break
-        self._blocked = self._is_flush_due = False
-        self._unblocked.set()
+        try:
+            while not self._queue.is_lost:
+                with trio.move_on_after(self._limits.stall_s) as patience:
+                    await trio.lowlevel.wait_writable(self._socket)
+                if patience.cancelled_caught:
+                    self._log.info("client stalled", client=self._remote, stall_s=self._limits.stall_s)
+                    self._queue.lose(DropReason.STALLED)
+                    self.life.cancel()
+                if self._send():
+                    break
+        except trio.ClosedResourceError:
+            pass  # it was given up
+        self.is_blocked = self._is_flush_due = False
+        if self._unblocked is not None:
+            self._unblocked.set()
+            self._unblocked = None
 
     # -- Over the bound -------------------------------------------------------------------------------------------
 
     def _no_room(self, frame: bytes) -> None:
-        if self._queue.is_open and not self._blocked:
+        if self._queue.is_open and not self.is_blocked:
             # All of it was queued in this very turn: the client had no chance yet to take anything.
             self.flush()
             if self._queue.put(frame):
-                if not self._is_flush_due:
-                    self._is_flush_due = True
-                    self._turn.defer(self._deferred_flush)
+                self._flush_soon()
                 return
         if self._queue.is_open:
             waiting = self._queue.bytes_waiting
             self._log.info("slow client closed", client=self._remote, bytes_waiting=waiting)
             self._queue.cut(self.overflow_frame, DropReason.SLOW)
             self._queue.counters.drop(DropReason.SLOW)
-            self._end_soon()
-            self.on_overflow()
+            self._flush_soon()
+            self.life.cancel()
         else:
             self._queue.counters.drop(self._queue.closed_for)
 
-    def _end_soon(self) -> None:
-        scope = self._life.cancel_scope
-        scope.deadline = min(scope.deadline, trio.current_time() + self._limits.close_s)
+    def _flush_soon(self) -> None:
         if not self._is_flush_due:
             self._is_flush_due = True
             self._turn.defer(self._deferred_flush)
-
-
-def _nobody() -> None:
-    """Stand in where nobody needs to know."""

@@ -44,13 +44,21 @@ def address_text(address: Any) -> str:
 class Wire:
     """The socket of one client."""
 
+    __slots__ = ("_socket", "outbox", "remote", "unread")
+
     def __init__(self, sock: socket.socket, outbox: Outbox, remote: str) -> None:
         self._socket = sock
         self.outbox = outbox
         self.remote = remote
+        self.unread = b""
+        """Read already, and to be read again by who comes next."""
 
     async def receive(self, max_bytes: int) -> bytes:
         """Wait for bytes; empty when the client has ended or broken the connection."""
+        if self.unread:
+            await trio.lowlevel.checkpoint()
+            data, self.unread = self.unread[:max_bytes], self.unread[max_bytes:]
+            return data
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
@@ -64,19 +72,13 @@ class Wire:
 
     async def depart(self, *, is_farewell: Callable[[bytes], bool] = lambda _data: False) -> None:
         """Send what waits, say that nothing follows, and wait until the client has ended its side, too, or until what
-        it sends `is_farewell`.
-
-        Takes at most `limits.close_s` from the outbox's `finish` on, which this calls: the connection's life ends then.
+        it sends `is_farewell`. Takes at most `limits.close_s`; returns at once when the client is lost.
         """
-        self.outbox.finish()
-        await self.outbox.drained()
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:  # it is gone
-            return
-        while data := await self.receive(_DISCARD_BYTES):
-            if is_farewell(data):
-                return
+        with self.outbox.last_moments():
+            while data := await self.receive(_DISCARD_BYTES):
+                if is_farewell(data):
+                    break
+            await self.outbox.drained()
 
     def give_up(self) -> None:
         """Write no more. If something is left that the client did not take, closing the socket then is a reset."""

@@ -1,18 +1,36 @@
-"""What a server writes on a WebSocket: text frames and close frames, as bytes (RFC 6455, section 5.2).
+"""What a server writes on a WebSocket: text and control frames, as bytes (RFC 6455, section 5.2).
 
-Both are made once and shared by everyone who is sent them. It refuses code 1000: Kuzzle's SDK takes a normal closure
-for a wanted one, and does not come back. Reading frames is trio-websocket's work.
+They are made once and shared by everyone who is sent them. It refuses to close with code 1000: Kuzzle's SDK takes a
+normal closure for a wanted one, and does not come back. A client's own 1000 is answered with the same.
+Reading frames is not done here: see splitting.
 """
 
 from enum import IntEnum, unique
 from typing import Final
 
+
+@unique
+class Opcode(IntEnum):
+    """What a frame is (RFC 6455, section 11.8)."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+_FINAL: Final = 0x80
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
 _LONGEST_CLOSE: Final = 2 + 4 + 125
 """A client's close frame: two bytes of header, the mask, and what a control frame may carry at the most."""
 _SHORT_HEADERS: Final = tuple(bytes((_TEXT, length)) for length in range(126))
 """Ready for payloads of fewer than 126 bytes, whose length fits into the second byte."""
+
+_CLIENTS_CODES: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1014)))
+"""Those below 3000 that have a meaning and may be sent."""
 
 MAX_REASON_BYTES: Final = 123
 """A control frame carries at most 125 bytes, and two of them are the code."""
@@ -51,6 +69,30 @@ def close_frame(code: int, reason: str) -> bytes:
         raise ValueError(f"a server does not close with code {code}")
     text = reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore").encode()
     return bytes((_CLOSE, 2 + len(text))) + code.to_bytes(2, "big") + text
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """Return the answer to a ping with this payload, of at most 125 bytes."""
+    return bytes((_FINAL | Opcode.PONG, len(payload))) + payload
+
+
+def echoed_close(payload: bytes) -> bytes:
+    """Return the answer to a sound close frame with this payload: the same (RFC 6455, 5.5.1)."""
+    return bytes((_CLOSE, len(payload))) + payload
+
+
+def is_sound_close(payload: bytes) -> bool:
+    """Tell whether a client may close with this payload: nothing, or a code that may be sent, and text."""
+    if len(payload) < 2:
+        return not payload
+    code = payload[0] << 8 | payload[1]
+    if code not in _CLIENTS_CODES and not 3000 <= code <= 4999:
+        return False
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def ends_with_close(data: bytes) -> bool:

@@ -9,6 +9,7 @@ It refuses every head that another program on the way could frame differently (r
 import binascii
 import re
 from collections.abc import Sequence
+from hashlib import sha1
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ HeaderLines = Sequence[tuple[bytes, bytes]]
 
 WEBSOCKET_VERSION: Final = b"13"
 """The only one there is (RFC 6455, section 4.1)."""
+
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What a server adds to a key to show that it knows the protocol (RFC 6455, section 1.3)."""
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.6.2."""
@@ -124,15 +128,12 @@ def websocket_protocol(lines: HeaderLines) -> bytes:
     return next((name for name in offers if _TOKEN.fullmatch(name)), b"")
 
 
-def plain_handshake(key: bytes, protocol: bytes = b"") -> bytes:
-    """Return a handshake with nothing in it but what the answer depends on.
-
-    wsproto decodes the host as IDNA and others as ASCII, and raises when it cannot. We need none of them.
-    """
+def switching_protocols(key: bytes, protocol: bytes = b"") -> bytes:
+    """Return the answer to a sound handshake (RFC 6455, section 4.2.2)."""
+    accept = binascii.b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
     return (
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
-        + key
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + accept
         + (b"\r\nSec-WebSocket-Protocol: " + protocol if protocol else b"")
         + b"\r\n\r\n"
     )

@@ -85,6 +85,11 @@ class FrameQueue:
         return self._head is None and not self._frames
 
     @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._lost is not None
+
+    @property
     def closed_for(self) -> DropReason:
         """Why a frame that comes when the queue is not open is dropped."""
         return self._lost or DropReason.CLOSING

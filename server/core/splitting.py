@@ -1,37 +1,48 @@
-"""What a client sends, frame by frame: plain messages, or something for a WebSocket library (RFC 6455, section 5).
+"""What a client sends, frame by frame: the common ones, or something for a WebSocket library (RFC 6455, section 5).
 
-    bytes  --split-->  texts of plain frames, unmasked   |   bytes to pass on, unchanged, behind those texts
+    bytes  --split-->  texts of plain frames, unmasked   |   behind them a sound control frame, or bytes to pass on
 
 A frame is *plain* when it is all of one text message (final, no extension), masked, of a size that is kept whole, and
-sound UTF-8. Everything else is passed on from its first byte to its last: control frames, fragments, binary, what is
-large, and whatever breaks the protocol, with all that follows it. To whoever reads what is passed on, the plain frames
-were never there. They may stand between any two messages, so nothing breaks by that.
+sound UTF-8. Sound control frames are common as well, until something was passed on: a library that is asked for the
+rest wants to hear of them, too. Everything else is passed on from its first byte to its last: fragments, binary, what
+is large, and whatever breaks the protocol, with all that follows it. To whoever reads what is passed on, the common
+frames were never there. They may stand between any two messages, so nothing breaks by that.
 
 The laws, for any way in which the bytes are cut into pieces:
 
-- texts and what is passed on come out in the order of the frames;
-- what waits here for its rest is the beginning of one plain frame, of fewer than `kept_bytes`, or of a header;
+- texts, control frames and what is passed on come out in the order of the frames;
+- what waits here for its rest is the beginning of one common frame, of fewer than `kept_bytes`, or of a header;
 - a fault is passed on as soon as it can be seen, and is left to the library to judge.
 
-It refuses to judge itself: it knows of no close codes, and does not read what is passed on. So texts behind a message
-that was passed on count only when that has come out of the library: `messages_passed` says how many have to.
+It refuses to judge itself, and does not read what is passed on. So texts behind a message that was passed on count
+only when that has come out of the library: `messages_passed` says how many have to.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
+
+from server.core.frames import Opcode, is_sound_close
 
 _FINAL_TEXT: Final = 0x81
 _FINAL: Final = 0x80
 _EXTENSIONS: Final = 0x70
+_CONTROL: Final = 0x08
 _MASKED: Final = 0x80
-_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-_OPCODES: Final = frozenset((_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG))
+_OPCODES: Final = frozenset(Opcode)
 _LONGEST_CONTROL: Final = 125
+
+
+class Control(NamedTuple):
+    """A sound control frame."""
+
+    opcode: Opcode
+    payload: bytes
 
 
 class FrameSplitter:
     """Splits what one client sends."""
 
     __slots__ = (
+        "_has_passed",
         "_is_fragmented",
         "_is_given_up",
         "_kept_bytes",
@@ -49,6 +60,8 @@ class FrameSplitter:
         self._rest = b""
         self._owed = 0
         """Bytes to come of a frame that is being passed on."""
+        self._has_passed = False
+        """Something was passed on."""
         self._is_fragmented = False
         """Within a message of several frames, whose beginning was passed on."""
         self._is_given_up = False
@@ -61,20 +74,23 @@ class FrameSplitter:
         """What waits for its rest, or for the next `split`."""
         return len(self._rest)
 
-    def split(self, data: bytes = b"") -> tuple[list[str], bytes]:
-        """Return the texts of plain frames, and what is to be passed on behind them.
+    def split(self, data: bytes = b"") -> tuple[list[str], Control | None, bytes]:
+        """Return the texts of plain frames, and what is behind them: a control frame, or what is to be passed on.
 
-        When something is passed on, plain frames may follow it: call again, without data, before reading more.
+        When there is something behind them, more may follow: call again, without data, before reading more.
         """
         if self._rest:
             data = self._rest + data
         texts: list[str] = []
+        control = None
         at = 0
         if not (self._owed or self._is_fragmented or self._is_given_up):
             at = self._take_plain(data, texts)
-        end = self._passed_until(data, at)
+            if at < len(data) and data[at] & _CONTROL and not self._has_passed:
+                control, at = self._take_control(data, at)
+        end = self._passed_until(data, at) if control is None else at
         self._rest = data[end:]
-        return texts, data[at:end]
+        return texts, control, data[at:end]
 
     def _take_plain(self, data: bytes, texts: list[str]) -> int:
         """Add the texts of the plain frames that `data` begins with; return where they end. The hot path."""
@@ -101,6 +117,20 @@ class FrameSplitter:
             at = end
         return at
 
+    def _take_control(self, data: bytes, at: int) -> tuple[Control | None, int]:
+        """Return the control frame at `at`, if it is whole and sound, and where it ends."""
+        length = _frame_bytes(data, at)
+        if length in (_UNKNOWN, _NONE) or at + length > len(data):
+            return None, at
+        control = Control(
+            Opcode(data[at] & 0x0F), _unmasked(data[at + 2 : at + 6], data[at + 6 : at + length])
+        )
+        if control.opcode is Opcode.CLOSE:
+            self._is_given_up = True
+            if not is_sound_close(control.payload):
+                return None, at
+        return control, at + length
+
     def _passed_until(self, data: bytes, at: int) -> int:
         """Return where that ends which is to be passed on from `at` on."""
         size = len(data)
@@ -109,7 +139,7 @@ class FrameSplitter:
                 return size
             if not self._owed:
                 length = _frame_bytes(data, at)
-                if length == _UNKNOWN or (length != _NONE and self._is_plain(data, at, length)):
+                if length == _UNKNOWN or (length != _NONE and self._is_common(data, at, length)):
                     return at
                 self._begin(data[at], length)
                 continue
@@ -118,18 +148,21 @@ class FrameSplitter:
             at += step
         return at
 
-    def _is_plain(self, data: bytes, at: int, length: int) -> bool:
-        """Tell whether a sound frame is plain, as far as its header says."""
+    def _is_common(self, data: bytes, at: int, length: int) -> bool:
+        """Tell whether a sound frame is taken once it is whole, as far as its header says."""
+        if data[at] & _CONTROL:
+            return not self._has_passed
         if data[at] != _FINAL_TEXT or self._is_fragmented or length > self._kept_bytes:
             return False
         return _payload_bytes(length) <= self._message_bytes
 
     def _begin(self, first: int, length: int) -> None:
         """Note that a frame with this first byte is passed on."""
+        self._has_passed = True
         opcode = first & 0x0F
-        is_data = opcode < _CLOSE
-        is_out_of_turn = is_data and self._is_fragmented != (opcode == _CONTINUATION)
-        if length == _NONE or opcode == _CLOSE or is_out_of_turn:
+        is_data = not first & _CONTROL
+        is_out_of_turn = is_data and self._is_fragmented != (opcode == Opcode.CONTINUATION)
+        if length == _NONE or opcode == Opcode.CLOSE or is_out_of_turn:
             self._is_given_up = True
             return
         self._owed = length
@@ -154,7 +187,7 @@ def _frame_bytes(data: bytes, at: int) -> int:
     opcode, length = first & 0x0F, second & 0x7F
     if first & _EXTENSIONS or opcode not in _OPCODES or not second & _MASKED:
         return _NONE
-    if opcode >= _CLOSE and (not first & _FINAL or length > _LONGEST_CONTROL):
+    if opcode & _CONTROL and (not first & _FINAL or length > _LONGEST_CONTROL):
         return _NONE
     if length < 126:
         return 6 + length

@@ -159,6 +159,7 @@ def test_after_an_overflow_the_torn_frame_is_finished_and_then_comes_exactly_the
     assert queue.counters.frames_dropped[DropReason.SLOW] == 1
     assert queue.counters.frames_sent == 3  # first, second, the close frame
     assert queue.closed_for is DropReason.CLOSING
+    assert not queue.is_lost
 
 
 def test_an_end_without_a_last_frame_adds_nothing() -> None:
@@ -178,6 +179,7 @@ def test_a_lost_connection_drops_all_that_waits_once_and_for_its_first_reason() 
     assert not queue.is_open
     assert queue.take() == b""
     assert queue.closed_for is DropReason.STALLED
+    assert queue.is_lost
     assert queue.counters.frames_dropped[DropReason.STALLED] == 3
     assert queue.counters.frames_dropped[DropReason.LOST] == 0
 

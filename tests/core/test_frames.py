@@ -4,15 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import CloseConnection, TextMessage
+from wsproto.events import CloseConnection, Pong, TextMessage
 
 from server.core.frames import (
     MAX_REASON_BYTES,
     CloseCode,
     close_frame,
+    echoed_close,
     ends_with_close,
     is_close,
     is_pong,
+    is_sound_close,
+    pong_frame,
     text_frame,
 )
 
@@ -94,3 +97,30 @@ def test_a_pong_is_known() -> None:
     assert is_pong(b"\x8a\x00")
     assert not is_pong(b"")
     assert not is_close(b"")
+
+
+@pytest.mark.parametrize("payload", [b"", b"?", b"x" * 125])
+def test_a_pong_says_what_the_ping_said(payload: bytes) -> None:
+    (event,) = read(pong_frame(payload))
+    assert isinstance(event, Pong)
+    assert bytes(event.payload) == payload
+    assert is_pong(pong_frame(payload))
+
+
+@given(
+    st.binary(max_size=30)
+    | st.builds(
+        lambda code, text: code.to_bytes(2, "big") + text.encode(),
+        st.integers(990, 5_010),
+        st.text(max_size=20),
+    )
+)
+def test_a_close_is_sound_when_the_library_takes_it_too_and_is_answered_alike(payload: bytes) -> None:
+    server = Connection(ConnectionType.SERVER)
+    server.receive_data(bytes((0x88, 0x80 | len(payload))) + bytes(4) + payload)
+    (event,) = server.events()
+    assert isinstance(event, CloseConnection)
+    if is_sound_close(payload):
+        assert echoed_close(payload) == server.send(event.response())
+    else:
+        assert event.code in (CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT)

@@ -2,8 +2,10 @@
 
 import h11
 import pytest
+import wsproto
 from hypothesis import given
 from hypothesis import strategies as st
+from wsproto.events import AcceptConnection, Request
 
 from server.core.errors import ApiError
 from server.core.heads import (
@@ -11,8 +13,8 @@ from server.core.heads import (
     check_head,
     declared_length,
     headers_by_name,
-    plain_handshake,
     split_target,
+    switching_protocols,
     websocket_key,
     websocket_protocol,
 )
@@ -159,12 +161,9 @@ def test_half_a_handshake_is_refused_with_what_is_missing(request_: h11.Request,
     assert caught.value.status == 400
 
 
-def test_the_handshake_that_is_passed_on_is_a_sound_one() -> None:
-    connection = h11.Connection(h11.SERVER)
-    connection.receive_data(plain_handshake(KEY))
-    request = connection.next_event()
-    assert isinstance(request, h11.Request)
-    assert websocket_key(request) == KEY
+def test_a_handshake_is_answered_with_what_its_key_asks_for() -> None:
+    answer = switching_protocols(KEY)
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer  # RFC 6455, section 1.3
 
 
 @pytest.mark.parametrize(
@@ -180,4 +179,17 @@ def test_the_handshake_that_is_passed_on_is_a_sound_one() -> None:
 )
 def test_the_first_subprotocol_that_can_be_named_is_agreed_to(offered: list[bytes], agreed: bytes) -> None:
     assert websocket_protocol([(b"sec-websocket-protocol", value) for value in offered]) == agreed
-    assert (b"Protocol: " + agreed in plain_handshake(KEY, agreed)) is bool(agreed)
+    assert (b"\r\nSec-WebSocket-Protocol: " + agreed in switching_protocols(KEY, agreed)) is bool(agreed)
+
+
+def test_the_answer_is_one_that_a_client_library_takes() -> None:
+    client = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+    asked = client.send(Request(host="x", target="/", subprotocols=["chat"]))
+    request = h11.Connection(h11.SERVER)
+    request.receive_data(asked)
+    event = request.next_event()
+    assert isinstance(event, h11.Request)
+    client.receive_data(switching_protocols(websocket_key(event), websocket_protocol(event.headers)))
+    (accepted,) = client.events()
+    assert isinstance(accepted, AcceptConnection)
+    assert accepted.subprotocol == "chat"

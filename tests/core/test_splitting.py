@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
-from server.core.splitting import FrameSplitter
+from server.core.frames import Opcode
+from server.core.splitting import Control, FrameSplitter
 from support.front import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, masked
 from support.pieces import pieces_of
 
@@ -55,15 +56,27 @@ def splitter(message_bytes: int = 1_000, kept_bytes: int = 2_000) -> FrameSplitt
     return FrameSplitter(message_bytes=message_bytes, kept_bytes=kept_bytes)
 
 
-def split_all(frames: FrameSplitter, data: bytes) -> list[tuple[list[str], bytes]]:
+Split = tuple[list[str], Control | None, bytes]
+
+
+def split_all(frames: FrameSplitter, data: bytes) -> list[Split]:
     """Split until nothing comes any more."""
     done = []
-    while True:
-        texts, passed = frames.split(data)
-        if not texts and not passed:
-            return done
-        done.append((texts, passed))
+    while any(part := frames.split(data)):
+        done.append(part)
         data = b""
+    return done
+
+
+def outcome(control: Control) -> Outcome:
+    """Return what the library would have made of it."""
+    match control.opcode:
+        case Opcode.PING:
+            return "ping", control.payload
+        case Opcode.PONG:
+            return "pong", control.payload
+        case _:
+            return "end", int.from_bytes(control.payload[:2], "big") or 1005
 
 
 SOUND = [
@@ -94,8 +107,9 @@ UNSOUND = [
     masked(b"a", TEXT, is_final=False),
     masked(b"x" * 126, PING),
     masked(b"", PING, is_final=False),
-    masked(b"\x03\xe8", CLOSE),
     masked(b"\x01", CLOSE),
+    masked(b"\x03\xed", CLOSE),
+    masked(b"\x03\xe8\xff", CLOSE),
     b"\x81\xfe\x00\x7d" + b"\x00" * 129,  # 125 bytes in the form for more
     b"\x82\xff" + (65_535).to_bytes(8, "big") + b"\x00" * 4,
     b"\x81\xff" + b"\xff" * 8,
@@ -105,7 +119,9 @@ UNSOUND = [
     masked(b"\xc3", TEXT, is_final=False) + masked(b"?", PING) + masked(b"", CONTINUATION),
 ]
 
-frames_of_a_client = st.lists(st.sampled_from(SOUND) | st.sampled_from(UNSOUND), max_size=8).map(b"".join)
+CLOSES = [masked(b"", CLOSE), masked(b"\x03\xe8", CLOSE), masked(b"\x0f\xa0bye", CLOSE)]
+
+frames_of_a_client = st.lists(st.sampled_from(SOUND + UNSOUND + CLOSES), max_size=8).map(b"".join)
 noise = st.binary(max_size=12)
 piece_sizes = st.lists(st.integers(1, 400), min_size=1, max_size=5)
 limits = st.sampled_from([(1_000, 2_000), (100_000, 200_000), (200, 2_000), (1_000, 130), (0, 10)])
@@ -126,13 +142,15 @@ def test_the_lane_changes_nothing(
     for read in pieces_of(data, sizes):
         piece = read
         alone.receive(piece)
-        while True:
+        while not behind.has_ended:
             passed_before = frames.messages_passed
-            texts, passed = frames.split(piece)
-            if not texts and not passed:
+            texts, control, passed = frames.split(piece)
+            if not texts and control is None and not passed:
                 break
             if behind.messages == passed_before:  # else the library found a fault in one of them
                 behind.outcomes += [("message", text) for text in texts]
+            if control is not None:
+                behind.outcomes.append(outcome(control))
             behind.receive(passed)
             piece = b""
     if frames.bytes_kept and alone.outcomes[len(behind.outcomes) :] == [("end", 1007)]:
@@ -148,9 +166,12 @@ def test_what_is_passed_on_does_not_depend_on_the_pieces(
     at_once, in_pieces = splitter(*limits), splitter(*limits)
     whole = split_all(at_once, data + last)
     parts = [part for piece in pieces_of(data + last, sizes) for part in split_all(in_pieces, piece)]
-    assert [text for texts, _ in parts for text in texts] == [text for texts, _ in whole for text in texts]
-    assert b"".join(passed for _, passed in parts) == b"".join(passed for _, passed in whole)
-    assert in_pieces.bytes_kept == at_once.bytes_kept <= max(14, limits[1])
+    assert [text for texts, _, _ in parts for text in texts] == [
+        text for texts, _, _ in whole for text in texts
+    ]
+    assert [control for _, control, _ in parts if control] == [control for _, control, _ in whole if control]
+    assert b"".join(passed for *_, passed in parts) == b"".join(passed for *_, passed in whole)
+    assert in_pieces.bytes_kept == at_once.bytes_kept <= max(130, limits[1])
     assert in_pieces.messages_passed == at_once.messages_passed
 
 
@@ -158,20 +179,19 @@ def test_what_is_passed_on_does_not_depend_on_the_pieces(
 def test_a_plain_frame_is_taken_when_it_is_whole(text: str) -> None:
     frames, data = splitter(), masked(text.encode())
     for byte in data[:-1]:
-        assert frames.split(bytes((byte,))) == ([], b"")
-    assert frames.split(data[-1:]) == ([text], b"")
+        assert frames.split(bytes((byte,))) == ([], None, b"")
+    assert frames.split(data[-1:]) == ([text], None, b"")
     assert frames.bytes_kept == 0
 
 
 def test_many_plain_frames_come_out_of_one_read_in_order() -> None:
     texts = [str(number) * number for number in range(200)]
-    assert splitter().split(b"".join(masked(text.encode()) for text in texts)) == (texts, b"")
+    assert splitter().split(b"".join(masked(text.encode()) for text in texts)) == (texts, None, b"")
 
 
 @pytest.mark.parametrize(
     ("data", "limits"),
     [
-        (masked(b"?", PING), (1_000, 2_000)),
         (masked(b"b", BINARY), (1_000, 2_000)),
         (masked(b"x" * 1_001), (1_000, 2_000)),
         (masked(b"x" * 11), (10, 2_000)),
@@ -182,42 +202,72 @@ def test_many_plain_frames_come_out_of_one_read_in_order() -> None:
 )
 def test_all_else_is_passed_on(data: bytes, limits: tuple[int, int]) -> None:
     frames = splitter(*limits)
-    assert frames.split(masked(b"before") + data) == (["before"], data)
+    assert frames.split(masked(b"before") + data) == (["before"], None, data)
 
 
 def test_what_is_large_is_passed_on_as_it_comes() -> None:
     frames, data = splitter(), masked(b"x" * 5_000)
-    assert frames.split(data[:3]) == ([], b"")  # its length is not known yet
-    assert frames.split(data[3:10]) == ([], data[:10])
-    assert frames.split(data[10:] + masked(b"next")) == ([], data[10:])
+    assert frames.split(data[:3]) == ([], None, b"")  # its length is not known yet
+    assert frames.split(data[3:10]) == ([], None, data[:10])
+    assert frames.split(data[10:] + masked(b"next")) == ([], None, data[10:])
     assert frames.messages_passed == 1
-    assert frames.split() == (["next"], b"")
+    assert frames.split() == (["next"], None, b"")
 
 
 def test_plain_frames_between_others_keep_their_place() -> None:
-    ping, text = masked(b"?", PING), masked(b"text")
+    binary, text = masked(b"?", BINARY), masked(b"text")
     frames = splitter()
-    assert split_all(frames, text + ping + text + text + ping + text[:3]) == [
-        (["text"], ping),
-        (["text", "text"], ping),
+    assert split_all(frames, text + binary + text + text + binary + text[:3]) == [
+        (["text"], None, binary),
+        (["text", "text"], None, binary),
     ]
-    assert frames.split(text[3:]) == (["text"], b"")
-    assert frames.messages_passed == 0
+    assert frames.split(text[3:]) == (["text"], None, b"")
+    assert frames.messages_passed == 2
+
+
+def test_control_frames_come_one_by_one_and_keep_their_place() -> None:
+    frames, text = splitter(), masked(b"text")
+    data = masked(b"?", PING) + text + text + masked(b"!" * 125, PONG) + masked(b"", PING)
+    assert split_all(frames, data) == [
+        ([], Control(Opcode.PING, b"?"), b""),
+        (["text", "text"], Control(Opcode.PONG, b"!" * 125), b""),
+        ([], Control(Opcode.PING, b""), b""),
+    ]
+
+
+def test_control_frames_are_passed_on_when_something_was() -> None:
+    frames, binary, ping = splitter(), masked(b"b", BINARY), masked(b"?", PING)
+    assert split_all(frames, ping + binary + ping) == [
+        ([], Control(Opcode.PING, b"?"), b""),
+        ([], None, binary + ping),
+    ]
+    assert frames.split(ping) == ([], None, ping)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x0f\xa0bye"])
+def test_a_sound_close_is_taken_when_it_is_whole_and_nothing_after_it(payload: bytes) -> None:
+    frames, data, late = splitter(), masked(payload, CLOSE), masked(b"late")
+    for byte in data[:-1]:
+        assert frames.split(bytes((byte,))) == ([], None, b"")
+    assert frames.split(data[-1:] + late) == ([], Control(Opcode.CLOSE, payload), b"")
+    assert frames.split() == ([], None, late)
 
 
 def test_nothing_is_taken_within_a_message_of_fragments() -> None:
     first, last = masked(b"a", TEXT, is_final=False), masked(b"b", CONTINUATION)
     frames = splitter()
-    assert frames.split(first) == ([], first)
+    assert frames.split(first) == ([], None, first)
     assert frames.split(masked(b"no"))[0] == []
     frames = splitter()
-    assert frames.split(first + last) == ([], first + last)
-    assert frames.split(masked(b"yes")) == (["yes"], b"")
+    assert frames.split(first + last) == ([], None, first + last)
+    assert frames.split(masked(b"yes")) == (["yes"], None, b"")
     assert frames.messages_passed == 1
 
 
-@pytest.mark.parametrize("end", [masked(b"\x03\xe8", CLOSE), b"\x81\x02hi", masked(b"\xff")])
+@pytest.mark.parametrize(
+    "end", [masked(b"\x03", CLOSE), masked(b"\x03\xed", CLOSE), b"\x81\x02hi", masked(b"\xff")]
+)
 def test_after_an_end_nothing_is_taken(end: bytes) -> None:
     frames, late = splitter(), masked(b"late")
-    assert frames.split(end + late) == ([], end + late)
-    assert frames.split(late) == ([], late)
+    assert frames.split(end + late) == ([], None, end + late)
+    assert frames.split(late) == ([], None, late)

@@ -16,6 +16,7 @@ from support.front import (
     open_front,
     raw_client,
 )
+from support.waiting import eventually
 
 
 def echo(number: int, size: int = 0) -> bytes:
@@ -54,13 +55,39 @@ async def test_a_message_larger_than_a_read_keeps_its_place() -> None:
             assert await rooms(client, len(sizes)) == [str(n) for n in range(len(sizes))]
 
 
-async def test_a_heartbeat_is_answered_where_it_stands() -> None:
+async def test_a_heartbeat_is_answered_where_it_stands_whoever_answers() -> None:
     async with open_front() as front, raw_client(front) as client:
         await client.upgrade()
-        await client.send(masked(echo(1)) + masked(b"?", PING) + masked(echo(2)))
+        await client.send(masked(b"!", PING) + masked(echo(1)) + masked(b"?", PING) + masked(echo(2)))
+        assert await client.frame() == (PONG, b"!")
         assert (await client.message())["room"] == "1"
         assert await client.frame() == (PONG, b"?")
         assert (await client.message())["room"] == "2"
+        await client.send(masked(b"?", PING) + masked(echo(3), BINARY) + masked(b"!", PING) + masked(echo(4)))
+        assert await client.frame() == (PONG, b"?")
+        assert {(await client.frame())[0] for _ in range(2)} == {PONG, TEXT}
+        assert (await client.message())["room"] == "4"
+
+
+async def test_a_client_costs_one_task_and_more_only_when_it_sends_what_is_not_common() -> None:
+    async with open_front() as front:
+        before = trio.lowlevel.current_statistics().tasks_living
+        async with raw_client(front) as client:
+            await client.upgrade(trailing=masked(echo(1)) + masked(b"", PING) + masked(b"", PONG))
+            await client.send(masked(call("subscribe", "realtime", index="i", collection="c", body={})))
+            assert (await client.message())["room"] == "1"
+            assert await client.frame() == (PONG, b"")
+            await client.message()
+            assert trio.lowlevel.current_statistics().tasks_living == before + 1
+            await client.send(masked(echo(2), BINARY))
+            assert (await client.message())["room"] == "2"
+            assert trio.lowlevel.current_statistics().tasks_living > before + 1
+            await client.send(masked(call("wait", requestId="3")))
+            while not front.probe.waiting:
+                await trio.lowlevel.checkpoint()
+        await eventually(
+            lambda: trio.lowlevel.current_statistics().tasks_living == before, "all its tasks have ended"
+        )
 
 
 async def test_a_full_house_holds_up_the_one_way_for_the_other() -> None:

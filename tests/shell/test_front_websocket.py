@@ -211,6 +211,19 @@ async def test_requests_under_way_and_subscriptions_end_with_the_connection() ->
         assert front.log.calls == []
 
 
+async def test_a_session_ends_after_its_last_request_however_long_that_takes() -> None:
+    async with open_front() as front:
+        async with raw_client(front) as client:
+            await client.upgrade(trailing=masked(call("linger")))
+            while not front.probe.waiting:
+                await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        front.probe.gate.set()
+        await eventually(lambda: not (front.probe.waiting or front.probe.attached), "all has ended")
+        assert front.probe.outlived == []
+        assert front.log.calls == []
+
+
 async def test_what_an_action_has_to_do_after_its_answer_is_done() -> None:
     async with open_front() as front, raw_client(front) as client:
         await client.upgrade(trailing=masked(call("sent")))

@@ -31,7 +31,10 @@ async def attached(front: Front) -> AsyncIterator[trio.socket.SocketType]:
             async def attend() -> None:
                 upgrade = await HttpClient(wire, front.app, front.turn, front.limits, log).run()
                 if upgrade is not None:
-                    await WebSocketClient(wire, front.app, front.turn, front.limits, log).run(upgrade)
+                    websocket = WebSocketClient(
+                        wire, front.app, front.turn, life, limits=front.limits, log=log
+                    )
+                    await websocket.run(upgrade)
 
             life.start_soon(attend)
             yield client

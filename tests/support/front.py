@@ -49,6 +49,8 @@ class ProbeController:
     """Those that called `attach`."""
     attached: list[str] = attrs.field(factory=list)
     """Ids of all sessions that there are, as the app's events tell."""
+    outlived: list[str] = attrs.field(factory=list)
+    """Ids of sessions that ended before a request of theirs did."""
 
     def _fail(self) -> None:
         raise RuntimeError("a fault behind the answer")
@@ -73,6 +75,16 @@ class ProbeController:
         finally:
             self.waiting -= 1
         return {"waited": True}
+
+    @action()
+    async def linger(self, request: Request) -> dict[str, Any]:
+        """Wait without heeding that it is cancelled, then remember whether who asked is still there."""
+        self.waiting += 1
+        with trio.CancelScope(shield=True):
+            await self.gate.wait()
+        self.outlived += [request.session.id] * (request.session.id not in self.attached)
+        self.waiting -= 1
+        return {}
 
     @action(http=[("GET", "/probe/big")])
     def big(self, request: Request) -> str:
