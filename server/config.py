@@ -50,6 +50,12 @@ T = TypeVar("T")
 PORT = 7512
 """Where clients of this API look for a server when nobody tells them."""
 
+MAX_NAME = 64
+"""Characters: what the mesh takes, and what is still read as a name."""
+
+MAX_WORKERS = 64
+"""Every worker is linked to every other: 64 are some 2,000 links on one machine. Larger machines are rare."""
+
 PLUGIN_GROUP = "shoal.plugins"
 """The group of entry points under which installed packages offer plugins."""
 
@@ -77,6 +83,13 @@ class ServerConfig:
             "`brave-otter-3f9c`."
         },
     )
+    workers: int = field(
+        default=1,
+        metadata={
+            "help": "Processes that share the port, each a node of its own: one keeps one core busy. They need the "
+            "plugin `cluster`. Limits are for each of them. [Several cores](../guides/deploy.md#several-cores).",
+        },
+    )
     url: str = field(
         default="",
         metadata={
@@ -96,12 +109,27 @@ class ServerConfig:
         },
     )
 
+    @workers.validator
+    def _workers_are_a_few(self, _: object, workers: int) -> None:
+        if not 1 <= workers <= MAX_WORKERS:
+            raise ValueError(
+                f"workers must be from 1 to {MAX_WORKERS}, not {workers}: one keeps one core busy, and no more are "
+                "needed than the machine has cores"
+            )
+
     @name.validator
     def _name_is_safe_everywhere(self, _: object, name: str) -> None:
-        if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        if name and not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}", name):
             raise ValueError(
-                "name must be 1 to 64 letters, digits, '-', '_' or '.', and begin with a letter or a digit: "
+                f"name must be 1 to {MAX_NAME} letters, digits, '-', '_' or '.', and begin with a letter or a digit: "
                 "it becomes part of topics, keys and URLs"
+            )
+
+    def __attrs_post_init__(self) -> None:
+        if self.workers > 1 and len(self.name) > MAX_NAME - len(f"-{MAX_WORKERS}"):
+            raise ValueError(
+                f"name must have at most {MAX_NAME - len(f'-{MAX_WORKERS}')} characters: its workers are called "
+                f'"{self.name}-1" and so on'
             )
 
 

@@ -30,7 +30,7 @@ def open_log(config: LogConfig, stream: TextIO) -> Any:
         ]
     )
     return structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.WriteLogger(stream),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -21,7 +21,7 @@ import attrs
 import trio
 
 from server.adapters.listener import serve
-from server.adapters.listening import ListenError
+from server.adapters.listening import ListenError, Listening
 from server.adapters.turn import Turn
 from server.app import App
 from server.config import LoadedConfig
@@ -29,7 +29,7 @@ from server.controllers.auth import AuthController
 from server.controllers.realtime import RealtimeController
 from server.controllers.server import ServerController
 from server.core.actions import ActionTable
-from server.core.identity import NodeInfo
+from server.core.identity import NodeInfo, Worker
 from server.core.names import ENTROPY_BYTES, readable_id
 from server.core.outbox import OutboxCounters
 from server.dispatch import Dispatch
@@ -41,16 +41,23 @@ from server.realtime import Realtime
 
 
 async def run_node(
-    config: LoadedConfig, *, task_status: trio.TaskStatus[NodeInfo] = trio.TASK_STATUS_IGNORED
+    config: LoadedConfig,
+    *,
+    worker: Worker | None = None,
+    listening: Listening | None = None,
+    task_status: trio.TaskStatus[NodeInfo] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be one node until cancelled, then stop in order, which takes what the plugins need and up to `limits.stop_s`.
 
-    `started` is told who the node is, when it serves; one line on standard output says so too. Raises ListenError when
-    it cannot listen where it was told to, and PluginError when a plugin fails.
+    It may be one `worker` of several; `listening` is where it accepts clients, if that is open already. `started` is
+    told who the node is, when it serves; one line on standard output says so too. Raises ListenError when it cannot
+    listen where it was told to, and PluginError when a plugin fails.
     """
     log = open_log(config.log, sys.stderr)
+    if worker is not None:
+        log = log.bind(worker=config.server.name)
     try:
-        await _run(assemble(config, log), task_status)
+        await _run(assemble(config, log, worker), listening, task_status)
     except PluginCrash as error:
         # The message is for whoever runs the node, this for whoever wrote the plugin.
         log.error("plugin failed", exc_info=error.__cause__)
@@ -81,11 +88,11 @@ class Node:
     plugins: list[LoadedPlugin]
 
 
-async def _run(node: Node, task_status: trio.TaskStatus[NodeInfo]) -> None:
+async def _run(node: Node, listening: Listening | None, task_status: trio.TaskStatus[NodeInfo]) -> None:
     stopping = trio.Event()
     try:
         async with trio.open_nursery() as nursery:
-            info = await nursery.start(_live, node, stopping)
+            info = await nursery.start(_live, node, listening, stopping)
             task_status.started(info)
             try:
                 await trio.sleep_forever()
@@ -98,7 +105,7 @@ async def _run(node: Node, task_status: trio.TaskStatus[NodeInfo]) -> None:
         raise
 
 
-def assemble(config: LoadedConfig, log: Any) -> Node:
+def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> Node:
     """Make all parts and give each what it needs; nothing runs yet. Raises PluginError."""
     bound = Bound(config.server.host, config.server.port)
     info = NodeInfo(
@@ -107,6 +114,7 @@ def assemble(config: LoadedConfig, log: Any) -> Node:
         host=socket.gethostname(),
         started_at=_now_ms(),
         url=lambda: config.server.url or _url(_reachable(bound.host), bound.port),
+        worker=worker,
     )
     turn, outbox = Turn(), OutboxCounters()
     dispatch = Dispatch(config.limits, log)
@@ -148,10 +156,23 @@ def assemble(config: LoadedConfig, log: Any) -> Node:
     return Node(config, info, log, bound, turn, outbox, realtime, dispatch, app, plugins)
 
 
-async def _live(node: Node, stopping: trio.Event, *, task_status: trio.TaskStatus[NodeInfo]) -> None:
+async def _live(
+    node: Node,
+    listening_at: Listening | None,
+    stopping: trio.Event,
+    *,
+    task_status: trio.TaskStatus[NodeInfo],
+) -> None:
     leaving = trio.Event()
     listen = partial(
-        serve, node.app, node.config, node.turn, stopping=leaving, counters=node.outbox, log=node.log
+        serve,
+        node.app,
+        node.config,
+        node.turn,
+        listening=listening_at,
+        stopping=leaving,
+        counters=node.outbox,
+        log=node.log,
     )
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as background:

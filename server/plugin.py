@@ -20,7 +20,7 @@ import trio
 
 from server.core.actions import Action, Controller, action
 from server.core.errors import ApiError, PluginApiError
-from server.core.identity import NodeInfo
+from server.core.identity import NodeInfo, Worker
 from server.core.outbox import OutboxCounters
 from server.core.requests import Request
 from server.core.responses import Response
@@ -75,6 +75,7 @@ __all__ = [
     "Session",
     "Shutdown",
     "Turn",
+    "Worker",
     "action",
     "hook",
     "pipe",
@@ -175,6 +176,11 @@ class Plugin:
     """The attrs class of its configuration."""
     privileged: ClassVar[bool] = False
     """Whether it needs `Context.core`."""
+    connects_nodes: ClassVar[bool] = False
+    """Whether it makes nodes know each other's subscribers. Several workers need one plugin that does."""
+    runs_alone: ClassVar[bool] = False
+    """Whether it would do harm in several workers of one server: then the server has one. A plugin that only wants
+    some of its work done once can look at `context.node.worker`."""
 
     def __init__(self, config: Any, context: Context) -> None:
         """Only remember; the node is not there yet. Whoever overrides it takes the same two arguments."""

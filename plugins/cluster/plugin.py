@@ -12,6 +12,7 @@ from cluster.adapters.zeromq import ZeroMqTransport
 from plugins.cluster.bridge import Bridge
 from plugins.cluster.config import ClusterConfig
 from plugins.cluster.controller import NOT_STARTED, ClusterController
+from plugins.cluster.workers import bindings_of, near_of, siblings_of
 from server.plugin import Context, Controller, Plugin, PluginError
 
 
@@ -21,6 +22,7 @@ class ClusterPlugin(Plugin):
     name = "cluster"
     config = ClusterConfig
     privileged = True
+    connects_nodes = True
 
     def __init__(self, config: ClusterConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -67,12 +69,21 @@ class ClusterPlugin(Plugin):
     def _resolved(self) -> ClusterConfig:
         bindings = self._config.bindings
         bound = attrs.evolve(bindings, pub=resolve(bindings.pub), router=resolve(bindings.router))
-        return attrs.evolve(self._config, bindings=bound)
+        worker = self.context.node.worker
+        if worker is None:
+            return attrs.evolve(self._config, bindings=bound)
+        seeds = (*(near.router for near in siblings_of(worker)), *self._config.seeds)
+        return attrs.evolve(self._config, bindings=bindings_of(worker, bound), seeds=seeds)
 
     def _identity(self) -> Identity:
         node = self.context.node
         return Identity(
-            node_id=node.id, started_at=node.started_at, host=node.host, url=node.url(), version=node.version
+            node_id=node.id,
+            started_at=node.started_at,
+            host=node.host,
+            url=node.url(),
+            version=node.version,
+            near=None if node.worker is None else near_of(node.worker, node.worker.number),
         )
 
     def _why_not_ready(self) -> str | None:

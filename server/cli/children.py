@@ -6,6 +6,9 @@ that does not watch its input runs under `server.cli.guard`, which does.
 
 Each child is in a process group of its own: Ctrl-C in the terminal reaches the parent only, which then ends its
 children in order. What they print is kept within a bound, for the message when one fails.
+
+A child is told to end by SIGTERM, or, if it watches its standard input, by closing that: who was told already by
+somebody else (systemd tells every process of a service) would take a second signal for an order to end at once.
 """
 
 import re
@@ -13,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -22,6 +25,9 @@ from server.cli.nursery import open_inner_nursery
 
 PYTHON_M = (sys.executable, "-P", "-m")
 """Runs a module of ours. Without -P, a folder `server` in the working directory would be taken for ours."""
+
+LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>http://\S+)$"
+"""What a node prints once it serves."""
 
 STOP_GRACE_S = 15.0
 """From SIGTERM to SIGKILL. A node says goodbye to its peers and to its clients, for which limits.stop_s gives 10 s."""
@@ -58,21 +64,32 @@ def exit_reason(exit_code: int) -> str:
 
 @asynccontextmanager
 async def open_child(
-    name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, grace_s: float = STOP_GRACE_S
+    name: str,
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    grace_s: float = STOP_GRACE_S,
+    ends_with_stdin: bool = False,
+    speaks_for_itself: bool = False,
+    pass_fds: Sequence[int] = (),
+    heard: Callable[[str], None] = lambda _line: None,
 ) -> AsyncIterator["Child"]:
     """Run `command` for as long as the context lasts; on leaving it is stopped, and killed after `grace_s`.
 
-    `env` replaces the environment. Raises OSError when the program cannot be started. Cancellation stops the child.
+    `env` replaces the environment; `ends_with_stdin` says that it is to be stopped that way; if it
+    `speaks_for_itself`, its standard error is ours, and not kept; it inherits `pass_fds`; `heard` is given each line.
+    Raises OSError when the program cannot be started. Cancellation stops the child.
     """
     process = await trio.lowlevel.open_process(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=None if speaks_for_itself else subprocess.PIPE,
         env=env,
         process_group=0,
+        pass_fds=pass_fds,
     )
-    child = Child(name, process)
+    child = Child(name, process, ends_with_stdin=ends_with_stdin, heard=heard)
     async with open_inner_nursery() as nursery:
         nursery.start_soon(child.run)
         try:
@@ -82,17 +99,24 @@ async def open_child(
                 await child.stop(grace_s)
 
 
-def guarded(command: Sequence[str]) -> list[str]:
-    """Return the command that runs `command` and ends it when its standard input closes."""
-    return [*PYTHON_M, "server.cli.guard", *command]
+def guarded(command: Sequence[str], directory: str | None = None) -> list[str]:
+    """Return the command that runs `command` and ends it when its standard input closes.
+
+    A `directory` is held meanwhile, as one that is shared (`server.cli.shared_directory`)."""
+    hold = [] if directory is None else ["--hold", directory]
+    return [*PYTHON_M, "server.cli.guard", *hold, *command]
 
 
 class Child:
     """A running program: its output and its end. Made by `open_child`."""
 
-    def __init__(self, name: str, process: trio.Process) -> None:
+    def __init__(
+        self, name: str, process: trio.Process, *, ends_with_stdin: bool, heard: Callable[[str], None]
+    ) -> None:
         self.name = name
         self.process = process
+        self._ends_with_stdin = ends_with_stdin
+        self._heard = heard
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         """The last lines of standard output and standard error, as they came."""
         self._changed = trio.Event()
@@ -139,7 +163,10 @@ class Child:
 
     async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """Ask the child to end, and end it when it has not after `grace_s` seconds."""
-        self.terminate()
+        if self._ends_with_stdin and self.process.stdin is not None:
+            await self.process.stdin.aclose()
+        else:
+            self.terminate()
         with trio.move_on_after(grace_s):
             await self.process.wait()
         self.kill()
@@ -173,6 +200,9 @@ class Child:
             self._keep([partial])
 
     def _keep(self, lines: Sequence[bytes]) -> None:
-        self.lines.extend(line.decode(errors="replace").rstrip("\r") for line in lines)
+        for data in lines:
+            line = data.decode(errors="replace").rstrip("\r")
+            self.lines.append(line)
+            self._heard(line)
         changed, self._changed = self._changed, trio.Event()
         changed.set()

@@ -37,10 +37,11 @@ class EmbeddedRedis:
 
 
 @asynccontextmanager
-async def open_redis(directory: Path) -> AsyncIterator[EmbeddedRedis]:
+async def open_redis(directory: Path, *, is_shared: bool = False) -> AsyncIterator[EmbeddedRedis]:
     """Run a Redis with its socket in `directory`, which must exist and be private, for as long as the context lasts.
 
-    Raises NoRedis when there is no program to run or when it does not answer in time.
+    If the directory `is_shared` (`server.cli.shared_directory`), this is one more that holds it. Raises NoRedis when
+    there is no program to run or when it does not answer in time.
     """
     program = find_program()
     socket = directory / "redis.sock"
@@ -54,7 +55,7 @@ async def open_redis(directory: Path) -> AsyncIterator[EmbeddedRedis]:
         "daemonize": "no",
     }
     command = [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]
-    async with open_child("redis", guarded(command)) as child:
+    async with open_child("redis", guarded(command, str(directory) if is_shared else None)) as child:
         await _answers(child, socket)
         yield EmbeddedRedis(url=f"unix://{socket}", program=program, child=child)
 

@@ -1,10 +1,11 @@
 """Runs a program that must not outlive whoever started it, when the program cannot see to that itself.
 
-    python -m server.cli.guard PROGRAM [ARGUMENT…]
+    python -m server.cli.guard [--hold DIRECTORY] PROGRAM [ARGUMENT…]
 
 The program ends when this process's standard input closes, which the system does even for a parent that was killed
 with SIGKILL, and on SIGTERM or SIGINT. Its exit code is passed on. Standard library only: it costs little to have.
 (Linux could signal the program at its parent's death, but "parent" there means the thread that made it.)
+A directory that is held is removed by whoever is the last to use it: see `server.cli.shared_directory`.
 """
 
 import os
@@ -12,6 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
+
+from server.cli.shared_directory import hold_directory
 
 GRACE_S = 3.0
 """From SIGTERM to SIGKILL; shorter than who started us waits before it kills this process."""
@@ -19,7 +23,13 @@ GRACE_S = 3.0
 
 def main(command: list[str]) -> int:
     """Run the command; return its exit code, or 128 + n when signal n ended it, as a shell does."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as program:  # noqa: S603 (running it is our purpose)
+    directory = None
+    if command[0] == "--hold":
+        _, directory, *command = command
+    with (
+        hold_directory(directory) if directory else nullcontext(),
+        subprocess.Popen(command, stdin=subprocess.DEVNULL) as program,  # noqa: S603 (running it is our purpose)
+    ):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: program.terminate())
         threading.Thread(target=_end_with_stdin, args=(program,), daemon=True).start()

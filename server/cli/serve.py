@@ -1,40 +1,51 @@
-"""`shoal serve`: one node, from its configuration to its end.
+"""`shoal serve`: one node, or several workers at one port, from its configuration to its end.
 
-The first SIGTERM or SIGINT stops the node in order, the second ends it at once. The exit code is 0 after an orderly
-stop, 1 when the node cannot run here (its port is taken, a plugin fails), 2 when its configuration cannot be used.
+The first SIGTERM, SIGINT or SIGHUP stops it in order, the second ends it at once. The exit code is 0 after an orderly
+stop, 1 when it cannot run here (its port is taken, a plugin fails), 2 when its configuration cannot be used.
 """
 
-import gc
+import math
 import os
 import resource
 import signal
+import socket
+import sys
 import traceback
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
+import msgspec
 import trio
 
-from server.adapters.listening import ListenError
-from server.cli.children import STOP_GRACE_S
+import __main__
+from server.adapters.listening import ListenError, Listening
+from server.cli.children import PYTHON_M
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery
+from server.cli.shared_directory import hold_directory, make_directory
+from server.cli.workers import LONGEST_DIRECTORY, SAYS, Post, Supervisor, WorkersFailed, stop_grace_s
 from server.config import ConfigError, LoadedConfig, load
+from server.core.identity import Worker
+from server.core.names import ENTROPY_BYTES, readable_id
 from server.loading import find_plugin
+from server.logs import open_log
 from server.node import run_node
 from server.plugin import PluginError
 
-YOUNG_OBJECTS = 10_000
-"""Made since the garbage collector last looked, and still there. Python's 700 were chosen for programs that are done
-soon: at 60,000 messages a second it would look a hundred times a second, for nothing."""
-
 SPARE_FILES = 200
 """Open files besides the clients': the mesh's sockets to its peers, Redis, the log, what libraries hold."""
+
+ORPHAN_SPARE_S = 5
+"""More than whoever supervises us would give us to stop: it does not end its workers while they still may."""
 
 TARGETS = {
     "host": "server.host",
     "port": "server.port",
     "name": "server.name",
+    "workers": "server.workers",
     "redis": "cluster.redis",
     "pub": "cluster.bindings.pub",
     "router": "cluster.bindings.router",
@@ -53,70 +64,187 @@ TARGETS = {
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="TCP port for HTTP and WebSocket; 0 takes any free one.")
 @click.option("--name", help="Id of the node; without one it is given a new one at each start.")
+@click.option("--workers", type=int, help="Processes that share the port, each a node: one for each core.")
 @click.option("--redis", metavar="URL", help="Redis in which the nodes of the cluster find each other.")
 @click.option(
     "--pub", metavar="ADDR", help="Where the node publishes to its peers, such as tcp://127.0.0.1:7511."
 )
 @click.option("--router", metavar="ADDR", help="Where it answers its peers, such as tcp://127.0.0.1:7510.")
 @click.option("--stop-with-stdin", is_flag=True, hidden=True, help="Stop when standard input closes.")
-def serve(file: Path | None, stop_with_stdin: bool, **flags: Any) -> None:
-    """Run one node until it is told to stop."""
+@click.option("--worker", hidden=True, help="This process's place among several workers.")
+def serve(file: Path | None, stop_with_stdin: bool, worker: str | None, **flags: Any) -> None:
+    """Run one node, or several workers that share a port, until it is told to stop."""
+    refuse = fail if worker is None else _tell_supervisor
     try:
         given = {TARGETS[name]: value for name, value in flags.items()}
         config = load(file, os.environ, given, find_plugin)
+        _refuse_lonely_workers(config)
     except ConfigError as error:
-        fail(
+        refuse(
             "The configuration cannot be used:\n" + "\n".join(f"  {line}" for line in error.problems), MISUSED
         )
-    _allow_open_files(config.limits.connections + SPARE_FILES)
-    _spare_the_garbage_collector()
     try:
-        trio.run(_serve, config, stop_with_stdin)
+        if worker is not None:
+            _run_worker(config, msgspec.json.decode(worker, type=Post))
+        elif config.server.workers > 1:
+            _allow_open_files(config.limits.connections + SPARE_FILES)
+            _run_workers(config, [*_this_program(), *_words(file, flags)], stop_with_stdin)
+        else:
+            _allow_open_files(config.limits.connections + SPARE_FILES)
+            trio.run(_serve, config, stop_with_stdin)
     except ListenError as error:
-        fail(str(error), FAILED)
+        refuse(str(error), FAILED)
+    except WorkersFailed as error:
+        refuse(str(error), error.exit_code)
     except PluginError as error:
         if error.__cause__ is not None and config.log.level == "debug":
             traceback.print_exception(error.__cause__)
         hint = " (SHOAL_LOG_LEVEL=debug shows where.)" if error.__cause__ else ""
-        fail(f"{error}{hint}", FAILED)
+        refuse(f"{error}{hint}", FAILED)
 
 
-async def _serve(config: LoadedConfig, stop_with_stdin: bool) -> None:
+# -- One node --------------------------------------------------------------------------------------------------------
+
+
+async def _serve(
+    config: LoadedConfig,
+    stop_with_stdin: bool,
+    worker: Worker | None = None,
+    listening: Listening | None = None,
+) -> None:
     async with open_inner_nursery() as nursery:
         serving = trio.CancelScope()
         nursery.start_soon(_stop_at_signal, serving)
         if stop_with_stdin:
-            nursery.start_soon(_stop_with_stdin, serving)
+            nursery.start_soon(_stop_with_stdin, serving, stop_grace_s(config.limits.stop_s))
         with serving:
-            await run_node(config)
+            await run_node(config, worker=worker, listening=listening)
 
 
 async def _stop_at_signal(serving: trio.CancelScope) -> None:
     """Stop at the first signal; from then on the system's own reaction counts, which nothing in here can delay."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    numbers = list(_ending_signals())
+    with trio.open_signal_receiver(*numbers) as signals:
         async for _ in signals:
             break
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         signal.signal(number, signal.SIG_DFL)
     serving.cancel()
 
 
-async def _stop_with_stdin(serving: trio.CancelScope) -> None:
-    """Stop when whoever started us, and holds the other end of standard input, is gone."""
+def _ending_signals() -> Iterable[signal.Signals]:
+    """Yield the signals at which to stop; not SIGHUP where it is to be ignored (`nohup`)."""
+    yield from (signal.SIGINT, signal.SIGTERM)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        yield signal.SIGHUP
+
+
+async def _stop_with_stdin(serving: trio.CancelScope, grace_s: float) -> None:
+    """Stop when whoever started us, and holds the other end of standard input, is gone or has closed it."""
     async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
         async for _ in stdin:
             pass
-    # Nobody is left who would end a stop that does not end. The system does it, whatever hangs in here.
-    signal.alarm(int(STOP_GRACE_S))
+    # Maybe nobody is left who would end a stop that does not end. The system does it, whatever hangs in here.
+    signal.alarm(math.ceil(grace_s))
     serving.cancel()
 
 
-def _spare_the_garbage_collector() -> None:
-    """Do not let it look again and again at what stays for good, and look less often at what is new: hardly anything
-    here is garbage that only it could find."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+# -- Several workers -------------------------------------------------------------------------------------------------
+
+
+def _refuse_lonely_workers(config: LoadedConfig) -> None:
+    """Raise ConfigError when the plugins that are configured cannot be in several workers."""
+    if config.server.workers == 1:
+        return
+    number = f"server.workers is {config.server.workers} ({config.origins['server.workers']})"
+    plugins = {name: plugin for name, (plugin, _) in config.plugins.items()}
+    problems = [
+        f'{number}, but the plugin "{name}" runs in one process only: leave it out, or set workers = 1'
+        for name, plugin in plugins.items()
+        if plugin.runs_alone
+    ]
+    if not any(plugin.connects_nodes for plugin in plugins.values()):
+        problems.append(
+            f"{number}, but no plugin in server.plugins connects them: clients of one worker would not hear those of "
+            'another. Add "cluster", or set workers = 1'
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _run_workers(config: LoadedConfig, command: list[str], stop_with_stdin: bool) -> None:
+    log = open_log(config.log, sys.stderr)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if config.server.workers > cores:
+        log.warning("more workers than cores", workers=config.server.workers, cores=cores)
+    name = config.server.name or readable_id(os.urandom(ENTROPY_BYTES))
+    try:
+        with make_directory("shoal-") as directory:
+            if len(directory) > LONGEST_DIRECTORY:
+                fail(f"The path {directory} is too long for sockets in it. Set TMPDIR to a shorter one.")
+            supervisor = Supervisor(config, name, command, directory, log)
+            ended_by = trio.run(_supervise, supervisor, config, stop_with_stdin)
+    except OSError as error:
+        fail(f"The workers need a place for their sockets: {error}. Set TMPDIR to a directory to write in.")
+    if ended_by is not None:  # a second signal: as it would have ended a single node
+        signal.signal(ended_by, signal.SIG_DFL)
+        signal.raise_signal(ended_by)
+    if not supervisor.did_end_well():
+        fail("Not all workers ended in order; the log may say why.")
+    log.info("workers stopped", server=name)
+
+
+async def _supervise(supervisor: Supervisor, config: LoadedConfig, stop_with_stdin: bool) -> int | None:
+    """Run the workers until a signal stops them; return the second signal, if one came while they stopped."""
+    ended_by: int | None = None
+    serving = trio.CancelScope()
+
+    async def stop_at_signals() -> None:
+        nonlocal ended_by
+        with trio.open_signal_receiver(*_ending_signals()) as signals:
+            async for number in signals:
+                if serving.cancel_called:
+                    ended_by = number
+                    supervisor.kill()
+                serving.cancel()
+
+    async with open_inner_nursery() as nursery:
+        nursery.start_soon(stop_at_signals)
+        if stop_with_stdin:
+            grace_s = stop_grace_s(config.limits.stop_s) + ORPHAN_SPARE_S
+            nursery.start_soon(_stop_with_stdin, serving, grace_s)
+        with serving:
+            await supervisor.run()
+    return ended_by
+
+
+def _run_worker(config: LoadedConfig, post: Post) -> None:
+    sockets = [socket.socket(fileno=descriptor) for descriptor in post.sockets]
+    worker = Worker(number=post.number, of=post.of, directory=post.directory)
+    with hold_directory(post.directory):
+        trio.run(partial(_serve, config, True, worker, Listening(sockets, is_shared=post.is_shared)))
+
+
+def _this_program() -> list[str]:
+    """Return the command that runs what runs here: with the working directory among the places of modules, if so."""
+    spec = getattr(__main__, "__spec__", None)
+    finds_here = spec is not None and not sys.flags.safe_path
+    return [sys.executable, "-m", "server"] if finds_here else [*PYTHON_M, "server"]
+
+
+def _words(file: Path | None, flags: dict[str, Any]) -> Iterable[str]:
+    """Yield the words of the command line that say again what this process was told."""
+    yield "serve"
+    if file is not None:
+        yield f"--config={file}"
+    yield from (f"--{name}={value}" for name, value in flags.items() if value is not None)
+
+
+def _tell_supervisor(message: str, exit_code: int) -> NoReturn:
+    """End a worker with a message that its supervisor reads."""
+    for line in message.splitlines():
+        click.echo(SAYS + line)
+    raise SystemExit(exit_code)
 
 
 def _allow_open_files(wanted: int) -> None:

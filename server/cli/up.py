@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,12 +18,13 @@ import attrs
 import click
 import trio
 
-from server.cli.children import PYTHON_M, Child, ChildEnded, exit_reason, open_child
+from server.cli.children import LISTENING, PYTHON_M, Child, ChildEnded, exit_reason, open_child
 from server.cli.client import NoAnswer, ask
 from server.cli.embedded_redis import NoRedis, open_redis
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery
 from server.cli.proof import ProofFailed, prove
+from server.cli.shared_directory import make_directory
 from server.cli.up_screen import NodeView, Screen
 from server.config import PORT
 from server.settings import without_password
@@ -34,9 +34,6 @@ HOST = "127.0.0.1"
 
 ANY_ADDRESS = f"tcp://{HOST}:0"
 """For the mesh: any free port, which the nodes tell each other."""
-
-LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>http://\S+)$"
-"""What a node prints once it serves."""
 
 MAX_NODES = 16
 """A node takes some 50 MB; more of them on one machine show nothing new."""
@@ -112,8 +109,8 @@ async def run_up(options: Options, screen: Screen) -> None:
 
     async with open_inner_nursery() as nursery:
         await nursery.start(_call_at_signals, stop)
-        with running, screen, tempfile.TemporaryDirectory(prefix="shoal-up-") as directory:
-            await cluster.run(Path(directory))
+        with running, screen:
+            await cluster.run()
     screen.say("Everything that was started has ended.")
 
 
@@ -171,10 +168,10 @@ class _Cluster:
         self._children: dict[int, Child] = {}
         self._mourned: set[str] = set()
 
-    async def run(self, directory: Path) -> None:
+    async def run(self) -> None:
         """Bring the cluster up and keep it until this is cancelled. Raises ClusterFailed."""
         begun = trio.current_time()
-        async with self._redis(directory) as (url, redis), open_inner_nursery() as nursery:
+        async with self._redis() as (url, redis), open_inner_nursery() as nursery:
             for view in self._views:
                 nursery.start_soon(self._run_node, view, url)
             await self._come_up()
@@ -189,15 +186,16 @@ class _Cluster:
             child.kill()
 
     @asynccontextmanager
-    async def _redis(self, directory: Path) -> AsyncIterator[tuple[str, Child | None]]:
+    async def _redis(self) -> AsyncIterator[tuple[str, Child | None]]:
         if self._options.redis is not None:
             self._headline(f"the Redis at {without_password(self._options.redis)}")
             yield self._options.redis, None
             return
         try:
-            async with open_redis(directory) as redis:
-                self._headline(f"a Redis of their own ({redis.program.name})")
-                yield redis.url, redis.child
+            with make_directory("shoal-up-") as directory:
+                async with open_redis(Path(directory), is_shared=True) as redis:
+                    self._headline(f"a Redis of their own ({redis.program.name})")
+                    yield redis.url, redis.child
         except NoRedis as error:
             raise ClusterFailed(str(error)) from error
 
@@ -209,7 +207,8 @@ class _Cluster:
     async def _run_node(self, view: NodeView, redis: str) -> None:
         flags = {"host": HOST, "port": view.port, "redis": redis, "pub": ANY_ADDRESS, "router": ANY_ADDRESS}
         # One name for all would be a cluster of one: whatever is configured, each node is given its own.
-        words = [word for name, value in {**flags, "name": ""}.items() for word in (f"--{name}", str(value))]
+        own = {"name": "", "workers": 1}
+        words = [word for name, value in {**flags, **own}.items() for word in (f"--{name}", str(value))]
         command = [*self._options.serve, *words, "--stop-with-stdin"]
         # What a node said last is shown to people when it dies.
         environment = {"SHOAL_LOG_FORMAT": "console"} | os.environ

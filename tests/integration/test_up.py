@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from server.cli.children import STOP_GRACE_S, Child, open_child
 from server.cli.up import ClusterFailed, Options, free_ports_from, run_up
 from server.cli.up_screen import Screen
 from support.http import http
+from support.leftovers import environment, nothing_left_behind, processes_of
 from support.processes import redis_server
 from support.waiting import eventually
 
@@ -35,42 +36,9 @@ def free_ports(number: int) -> int:
     return free_ports_from(20_000 + os.getpid() % 1_000 * 10, number)
 
 
-def environment(directory: Path) -> dict[str, str]:
-    """Return an environment by which every process that is started can be found, and with a /tmp of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")}
-    return inherited | {"TMPDIR": str(directory), "COLUMNS": "100"}
-
-
-def processes_of(directory: Path) -> list[str]:
-    """Return the living processes that were started, directly or not, with that directory as their /tmp."""
-    mark = f"\0TMPDIR={directory}\0"
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit():
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                # Redis writes its title over its environment; its socket's path is in the title.
-                if (
-                    mark in "\0" + (entry / "environ").read_text(errors="replace")
-                    or str(directory) in command
-                ):
-                    found.append(f"{entry.name} {command}")
-        except OSError:
-            continue
-    return found
-
-
 def redis_processes(directory: Path) -> list[str]:
     """Return the living Redis servers among them."""
     return [line for line in processes_of(directory) if re.search(r"unixsocket:\S+redis\.sock", line)]
-
-
-@contextmanager
-def nothing_left_behind(directory: Path) -> Iterator[None]:
-    """Fail when something that was started in the block still runs, or left a file, at its end."""
-    yield
-    assert processes_of(directory) == []
-    assert list(directory.iterdir()) == []
 
 
 @asynccontextmanager
@@ -190,6 +158,7 @@ async def test_nothing_survives_it_whenever_it_is_ended(tmp: Path, end: signal.S
         with trio.fail_after(UP_TIMEOUT_S):
             await child.wait()
         await eventually(lambda: not processes_of(tmp), "all processes have ended")
+        assert list(tmp.iterdir()) == []
 
 
 async def test_ctrl_c_in_a_terminal_ends_all(tmp: Path) -> None:

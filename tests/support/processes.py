@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from typing import Any
 import attrs
 import trio
 
-from server.cli.children import PYTHON_M, Child, ChildEnded, open_child
+from server.cli.children import LISTENING, PYTHON_M, Child, ChildEnded, open_child
 from server.cli.embedded_redis import open_redis
 from server.cli.nursery import open_inner_nursery
-from server.cli.up import LISTENING
 from support.http import Reply, http
 from support.waiting import TIMEOUT_S, eventually
 
@@ -186,6 +185,7 @@ async def running_node(
     settings: dict[str, Any] | None = None,
     prefix: Sequence[str] = (),
     open_stream: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream,
+    env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Node]:
     """Run `shoal serve` on a free port of 127.0.0.1 until the context ends.
 
@@ -194,7 +194,7 @@ async def running_node(
     is ready in a cluster of that many nodes. The node gets SIGTERM at the end, and SIGKILL when that does not help.
 
     `prefix` is a command that the node is run by, and that has to become it (`ip netns exec …`); `open_stream` then
-    connects to where it listens. Plugins of a test are found as `support.…`.
+    connects to where it listens; `env` is added to the environment. Plugins of a test are found as `support.…`.
     """
     defaults: dict[str, Any] = {"server.port": 0, "server.host": "127.0.0.1", "server.name": name}
     if redis is None:
@@ -204,7 +204,7 @@ async def running_node(
         # Any free loopback ports: nodes of several tests share this machine.
         defaults |= {f"cluster.bindings.{socket}": "tcp://127.0.0.1:0" for socket in ("pub", "router")}
     environment = _inherited() | _as_environment(defaults | (settings or {}))
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1])} | dict(env or {})
     command = [*prefix, *PYTHON_M, "server", "serve", "--stop-with-stdin"]
     async with open_child(name or "node", command, env=environment) as child:
         try:

@@ -1,0 +1,231 @@
+"""`shoal serve` with several workers: opens the port once, runs a node for each worker at it, and keeps them running.
+
+A worker that ends, for whatever reason, is started again: at once, and ever more slowly when it keeps ending soon.
+While the server starts, a worker that ends stops the whole, with the reason that it gave. The workers end with this
+process, in order when it is told to stop, and also when it is killed: each watches its standard input, whose other end
+is here.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+import attrs
+import msgspec
+import trio
+
+from server.adapters.listening import Listening, open_listening
+from server.cli.children import LISTENING, Child, ChildEnded, exit_reason, open_child
+from server.cli.failure import FAILED
+from server.cli.nursery import open_inner_nursery
+from server.config import LoadedConfig
+
+LONG_LIFE_S = 60.0
+"""A worker that lived this long did not end because it was started: that it ended before is forgotten."""
+
+LONGEST_PAUSE_S = 30.0
+"""Before a worker that keeps ending soon is started again: often enough to be back soon when the cause is gone."""
+
+HOPELESS = 5
+"""Short lives in a row of a worker, while no other serves, after which the whole server ends: 7 seconds of trying.
+Whoever supervises us should know, and may do what we cannot."""
+
+LONGEST_DIRECTORY = 90
+"""Characters of the path of the workers' directory: a Unix socket's path ends at 107."""
+
+SAYS = "shoal: "
+"""Before each line in which a worker says why it ends; anything else that it prints is a plugin's."""
+
+
+class WorkersFailed(Exception):
+    """The workers cannot start, or none is left; the message says why."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told of its place, as JSON on its command line."""
+
+    number: int
+    of: int
+    directory: str
+    sockets: list[int]
+    """Descriptors that it inherits, at which it accepts clients."""
+    is_shared: bool
+
+
+def restart_pause(short_lives: int) -> float:
+    """Return the seconds before a worker is started again whose last `short_lives` lives were short, the last included.
+
+    0 for the first: who died once is back before its clients are.
+    """
+    return 0.0 if short_lives <= 1 else min(2.0 ** (short_lives - 2), LONGEST_PAUSE_S)
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One place in the server, taken by one process after the other."""
+
+    number: int
+    name: str
+    listening: Listening
+    child: Child | None = None
+    is_serving: bool = False
+    url: str = ""
+    short_lives: int = 0
+
+
+class Supervisor:
+    """The workers of one server."""
+
+    def __init__(
+        self, config: LoadedConfig, name: str, command: Sequence[str], directory: str, log: Any
+    ) -> None:
+        """`command` runs a node; to it are added the name and the place of each."""
+        self._config = config
+        self._name = name
+        self._command = command
+        self._directory = directory
+        self._log = log
+        self._workers: list[Worker] = []
+        self._is_up = False
+        self._changed = trio.Event()
+        self._failure: WorkersFailed | None = None
+
+    async def run(self) -> NoReturn:
+        """Run the workers until cancelled, and end them then. Raises ListenError, and WorkersFailed."""
+        begun = trio.current_time()
+        count = self._config.server.workers
+        listening = await open_listening(self._config.server.host, self._config.server.port)
+        try:
+            shares = listening.shared_among(count)
+            if listening.is_shared:
+                self._log.warning("connections may spread unevenly", workers=count, platform=sys.platform)
+            self._workers = [
+                Worker(number, f"{self._name}-{number}", share) for number, share in enumerate(shares, 1)
+            ]
+            async with open_inner_nursery() as nursery:
+                for worker in self._workers:
+                    nursery.start_soon(self._keep, worker)
+                await self._until(lambda: all(worker.is_serving for worker in self._workers))
+                self._is_up = True
+                url = self._workers[0].url
+                took_s = round(trio.current_time() - begun, 1)
+                self._log.info("workers serving", server=self._name, workers=count, url=url, took_s=took_s)
+                sys.stdout.write(f"shoal {self._name} listening on {url}\n")
+                sys.stdout.flush()
+                await self._until(lambda: False)
+        finally:
+            for worker in self._workers:
+                worker.listening.close()
+            listening.close()
+        raise AssertionError("the workers run until this is cancelled or fails")
+
+    def did_end_well(self) -> bool:
+        """Whether the last process of each worker ended with exit code 0."""
+        return not any(worker.child.exit_code for worker in self._workers if worker.child is not None)
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self._workers:
+            if worker.child is not None:
+                worker.child.kill()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if self._failure is not None:
+                raise self._failure
+            await self._changed.wait()
+
+    def _does_any_serve(self) -> bool:
+        return any(worker.is_serving for worker in self._workers)
+
+    def _tell(self, failure: WorkersFailed | None = None) -> None:
+        self._failure = self._failure or failure
+        self._changed.set()
+        self._changed = trio.Event()
+
+    # -- One worker -------------------------------------------------------------------------------------------------
+
+    async def _keep(self, worker: Worker) -> None:
+        """Run a process for the worker, again and again, until cancelled or until there is no hope."""
+        while self._failure is None:
+            begun = trio.current_time()
+            worker.listening.resume()
+            ended = await self._run(worker)
+            lived_s = trio.current_time() - begun
+            worker.short_lives = 1 if lived_s >= LONG_LIFE_S else worker.short_lives + 1
+            if not self._is_up or (worker.short_lives >= HOPELESS and not self._does_any_serve()):
+                self._tell(_did_not_start(ended))
+            else:
+                await self._pause(worker, ended, lived_s)
+
+    async def _run(self, worker: Worker) -> ChildEnded:
+        post = Post(
+            number=worker.number,
+            of=len(self._workers),
+            directory=self._directory,
+            sockets=[sock.fileno() for sock in worker.listening.sockets],
+            is_shared=worker.listening.is_shared,
+        )
+        place = ["--name", worker.name, "--worker", msgspec.json.encode(post).decode()]
+        try:
+            async with open_child(
+                worker.name,
+                [*self._command, *place],
+                grace_s=stop_grace_s(self._config.limits.stop_s),
+                ends_with_stdin=True,
+                speaks_for_itself=True,
+                pass_fds=post.sockets,
+                heard=lambda line: self._heard(worker, line),
+            ) as child:
+                worker.child = child
+                with suppress(ChildEnded):
+                    worker.url = (await child.line(LISTENING))["url"]
+                    worker.is_serving = True
+                    if self._is_up:
+                        self._log.info("worker serving again", worker=worker.name, pid=child.pid)
+                    self._tell()
+                return await child.wait()
+        except OSError as error:  # the machine has no process or memory to spare at the moment
+            return ChildEnded(worker.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
+        finally:
+            worker.is_serving = False
+
+    def _heard(self, worker: Worker, line: str) -> None:
+        """Pass on what a plugin prints."""
+        if worker.is_serving and not line.startswith(SAYS):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    async def _pause(self, worker: Worker, ended: ChildEnded, lived_s: float) -> None:
+        pause_s = restart_pause(worker.short_lives)
+        self._log.warning(
+            "worker ended",
+            worker=worker.name,
+            reason=exit_reason(ended.exit_code),
+            said=_said(ended),
+            lived_s=round(lived_s, 1),
+            again_in_s=pause_s,
+        )
+        if pause_s:
+            worker.listening.pause()
+            await trio.sleep(pause_s)
+
+
+def stop_grace_s(stop_s: float) -> float:
+    """Return how long a node may take to stop before it is ended: `limits.stop_s` twice, and 5 s to spare."""
+    return 2 * stop_s + 5
+
+
+def _did_not_start(ended: ChildEnded) -> WorkersFailed:
+    said = _said(ended) or f"The worker {ended}, before it served. What it logged may say why."
+    return WorkersFailed(said, ended.exit_code if ended.exit_code > 0 else FAILED)
+
+
+def _said(ended: ChildEnded) -> str:
+    """Return why the worker ended, as far as it said so."""
+    return "\n".join(line.removeprefix(SAYS) for line in ended.tail if line.startswith(SAYS))

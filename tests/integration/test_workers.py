@@ -1,0 +1,418 @@
+"""`shoal serve --workers`: several processes that are one server, whatever ends any of them."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from server.cli.children import PYTHON_M, ChildEnded, open_child
+from support.leftovers import environment, nothing_left_behind, processes_of
+from support.processes import Node, redis_server, running_cluster, running_node
+from support.waiting import TIMEOUT_S, eventually
+from support.websocket import Client, websocket
+
+SERVICE_RESTART = 1012
+PLACE = {"index": "harbor", "collection": "boats"}
+
+NO_REDIS = "redis://127.0.0.1:1"
+"""Nobody listens at port 1."""
+
+
+@pytest.fixture
+def tmp(tmp_path: Path) -> Path:
+    directory = tmp_path / "tmp"
+    directory.mkdir()
+    return directory
+
+
+@asynccontextmanager
+async def running_workers(
+    count: int = 2, *, name: str = "a", redis: str = NO_REDIS, tmp: Path | None = None
+) -> AsyncIterator[Node]:
+    """Run one server with so many workers on free ports; `id` and `pid` are the supervisor's."""
+    settings = {"server.workers": count, "log.format": "console"}
+    env = environment(tmp) if tmp else None
+    async with running_node(redis=redis, name=name, settings=settings, env=env) as server:
+        yield server
+
+
+def workers_of(server: Node) -> dict[str, int]:
+    """Return the process id of each worker that lives, by name."""
+    found = {}
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            except FileNotFoundError:
+                continue
+            if "--worker" in words:
+                found[words[words.index("--worker") - 1]] = int(pid)
+    return found
+
+
+async def sees(server: Node, count: int) -> bool:
+    reply = await server.get("/_plugin/cluster/status")
+    return reply.status == 200 and reply.result["count"] == count
+
+
+class Spread:
+    """Clients of one server, at least one at each of its workers."""
+
+    def __init__(self, server: Node, stack: AsyncExitStack) -> None:
+        self._server = server
+        self._stack = stack
+        self.clients: list[tuple[str, Client]] = []
+        """Each with the name of its worker."""
+
+    async def attach(self) -> tuple[str, Client]:
+        """Attach one more client."""
+        client = await self._stack.enter_async_context(websocket(self._server.ws_url))
+        worker = (await client.request("server", "now"))["node"]
+        self.clients.append((worker, client))
+        return worker, client
+
+    def at(self, worker: str) -> list[Client]:
+        """Return the clients of a worker."""
+        return [client for name, client in self.clients if name == worker]
+
+
+@asynccontextmanager
+async def clients_at(server: Node, *workers: str) -> AsyncIterator[Spread]:
+    """Attach clients until each of these workers has one: the kernel chooses."""
+    async with AsyncExitStack() as stack:
+        spread = Spread(server, stack)
+        while not set(workers) <= {worker for worker, _ in spread.clients}:
+            assert len(spread.clients) < 200, "connections spread"
+            await spread.attach()
+        yield spread
+
+
+async def publish(client: Client, number: int) -> None:
+    assert await client.result("realtime", "publish", body={"n": number}, **PLACE) == {"published": True}
+
+
+class Load:
+    """Publishes 1, 2, 3… as fast as it is answered, until it is stopped."""
+
+    def __init__(self, client: Client) -> None:
+        self.last = 0
+        """The last that was answered."""
+        self.stop = trio.Event()
+        self.stopped = trio.Event()
+        self._client = client
+
+    async def run(self) -> None:
+        """Publish until `stop` is set."""
+        while not self.stop.is_set():
+            await publish(self._client, self.last + 1)
+            self.last += 1
+        self.stopped.set()
+
+
+def numbers(client: Client) -> list[int]:
+    return [frame["result"]["_source"]["n"] for frame in client.received if frame.get("type") == "document"]
+
+
+async def ended(*options: str, env: dict[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> ChildEnded:
+    """Run `shoal serve` to its end."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")}
+    command = [*PYTHON_M, "server", "serve", *options]
+    async with open_child("serve", command, env=inherited | (env or {})) as child:
+        with trio.fail_after(timeout_s):
+            return await child.wait()
+
+
+# -- One server ------------------------------------------------------------------------------------------------------
+
+
+async def test_clients_of_all_workers_hear_each_other_without_any_redis() -> None:
+    async with running_workers(3) as server, clients_at(server, "a-1", "a-2", "a-3") as spread:
+        for _, client in spread.clients:
+            await client.subscribe("harbor", "boats")
+        room = (await spread.clients[0][1].subscribe("harbor", "boats"))["roomId"]
+        for number, (_, client) in enumerate(spread.clients):
+            await publish(client, number)
+            counted = await client.result("realtime", "count", body={"roomId": room})
+            assert counted["count"] == len(spread.clients)
+        for _, client in spread.clients:
+            wanted = list(range(len(spread.clients)))
+            await eventually(lambda client=client, wanted=wanted: sorted(numbers(client)) == wanted)
+
+
+async def test_any_worker_answers_for_all() -> None:
+    async with redis_server() as redis, running_workers(2, redis=redis.url) as server:
+        seen = set()
+        while seen != {"a-1", "a-2"}:
+            reply = await server.get("/_plugin/cluster/status")
+            seen.add(reply.json["node"])
+            assert reply.result["count"] == 2
+            urls = {node["url"] for node in [reply.result["current"], *reply.result["pool"]]}
+            assert urls == {server.url}
+            assert (await server.get("/_ready")).status == 200
+        assert (await server.post("/_plugin/cluster/reset")).result == "ok"
+
+
+async def test_one_line_says_that_all_workers_listen() -> None:
+    async with running_workers(2, name="") as server:
+        assert re.fullmatch(r"[a-z]+-[a-z]+-[0-9a-f]{4}", server.id)
+        assert [line for line in server.log if line.startswith("shoal ")] == [
+            f"shoal {server.id} listening on {server.url}"
+        ]
+        assert set(workers_of(server)) == {f"{server.id}-1", f"{server.id}-2"}
+        assert any(re.search(rf"mesh bound .*worker={server.id}-2", line) for line in server.log)
+        assert any("workers serving" in line for line in server.log)
+
+
+async def test_two_servers_with_workers_are_one_cluster_with_a_node_beside() -> None:
+    async with (
+        running_cluster(1) as (single,),
+        redis_of(single) as redis,
+        running_workers(2, name="a", redis=redis) as a,
+        running_workers(2, name="b", redis=redis) as b,
+        clients_at(a, "a-1", "a-2") as of_a,
+        clients_at(b, "b-1", "b-2") as of_b,
+        websocket(single.ws_url) as alone,
+    ):
+        await eventually(lambda: sees(single, 5))
+        everybody = [client for _, client in (*of_a.clients, *of_b.clients)] + [alone]
+        for client in everybody:
+            await client.subscribe("harbor", "boats")
+        for number, client in enumerate(everybody):
+            await publish(client, number)
+        for client in everybody:
+            await eventually(lambda client=client: sorted(numbers(client)) == list(range(len(everybody))))
+
+
+@asynccontextmanager
+async def redis_of(node: Node) -> AsyncIterator[str]:
+    """Give the URL of the Redis in which a node is."""
+    text = Path(f"/proc/{node.pid}/environ").read_text()
+    found = re.search(r"\0SHOAL_CLUSTER_REDIS=([^\0]+)", text)
+    assert found is not None
+    yield found[1]
+
+
+# -- A worker ends ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_killed_worker_comes_back_and_the_others_notice_nothing() -> None:
+    async with (
+        running_workers(2) as server,
+        trio.open_nursery() as nursery,
+        clients_at(server, "a-1", "a-2") as spread,
+    ):
+        author, reader, victim = spread.at("a-1")[0], spread.at("a-1")[-1], spread.at("a-2")[0]
+        for client in (reader, victim):
+            await client.subscribe("harbor", "boats")
+        load = Load(author)
+        nursery.start_soon(load.run)
+        await eventually(lambda: len(numbers(victim)) > 50)
+        before = workers_of(server)
+        os.kill(before["a-2"], signal.SIGKILL)
+        await eventually(lambda: victim.closed is not None)
+        worker, again = await spread.attach()  # its clients connect again, and some of them to it
+        while worker != "a-2":
+            worker, again = await spread.attach()
+        await again.subscribe("harbor", "boats")
+        known = load.last
+        await eventually(lambda: load.last > known + 50)
+        load.stop.set()
+        await load.stopped.wait()
+        for client in (reader, again):
+            await eventually(lambda client=client: numbers(client)[-1:] == [load.last])
+        assert numbers(reader) == list(range(1, load.last + 1)), "each once, in order"
+        first = numbers(again)[0]
+        assert numbers(again) == list(range(first, load.last + 1))
+        assert first <= known + 1, "subscribed means subscribed"
+        after = workers_of(server)
+        assert after["a-1"] == before["a-1"]
+        assert after["a-2"] != before["a-2"]
+        await eventually(lambda: sees(server, 2))
+        assert any("worker ended" in line and "SIGKILL" in line for line in server.log)
+        assert any("worker serving again" in line for line in server.log)
+
+
+async def test_who_connects_while_a_worker_is_away_is_served_all_the_same() -> None:
+    async with running_workers(2) as server:
+        os.kill(workers_of(server)["a-2"], signal.SIGKILL)
+        for _ in range(30):  # about half of them are given to it
+            assert (await server.get("/_healthcheck")).status == 200
+
+
+async def test_a_worker_that_is_told_to_stop_does_so_in_order_and_comes_back() -> None:
+    async with running_workers(2) as server, clients_at(server, "a-1", "a-2") as spread:
+        os.kill(workers_of(server)["a-2"], signal.SIGTERM)
+        assert (await spread.at("a-2")[0].ended()).code == SERVICE_RESTART
+        await eventually(lambda: any("worker serving again" in line for line in server.log))
+        assert (await spread.at("a-1")[0].result("server", "now"))["now"]
+        assert any("worker ended" in line and "exit code 0" in line for line in server.log)
+
+
+DOOMED = """
+import os, trio
+from server.plugin import Plugin
+
+class Doomed(Plugin):
+    name = "doomed"
+
+    async def run(self, *, task_status):
+        task_status.started()
+        print("a plugin speaks", flush=True)
+        with trio.move_on_after(float(os.environ["LIVES_S"])):
+            await trio.sleep_forever()
+        raise RuntimeError("the reef is gone")
+"""
+
+
+@pytest.mark.slow
+async def test_when_no_worker_can_be_kept_running_the_server_ends_and_says_why(tmp: Path) -> None:
+    (tmp.parent / "doomed.py").write_text(DOOMED)
+    end = await ended(
+        *(
+            "--workers=2",
+            "--port=0",
+            f"--redis={NO_REDIS}",
+            "--pub=tcp://127.0.0.1:*",
+            "--router=tcp://127.0.0.1:*",
+        ),
+        env=environment(tmp)
+        | {
+            "PYTHONPATH": str(tmp.parent),
+            "LIVES_S": "0.5",
+            "SHOAL_SERVER_PLUGINS": "cluster,doomed:Doomed",
+            "SHOAL_LIMITS_STOP_S": "1",
+        },
+        timeout_s=5 * TIMEOUT_S,
+    )
+    assert end.exit_code == 1
+    message = 'shoal: the plugin "doomed" failed: RuntimeError: the reef is gone'
+    assert [line for line in end.tail if line.startswith("shoal: ")] == [
+        f"{message} (SHOAL_LOG_LEVEL=debug shows where.)"
+    ]
+    assert "a plugin speaks" not in end.tail[0]
+
+
+# -- The server stops ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_stops_all_workers_in_order(tmp: Path, end: signal.Signals) -> None:
+    with nothing_left_behind(tmp):
+        async with running_workers(2, tmp=tmp) as server, clients_at(server, "a-1", "a-2") as spread:
+            os.kill(server.pid, end)
+            for _, client in spread.clients:
+                assert (await client.ended()).code == SERVICE_RESTART
+            assert (await server.ended()).exit_code == 0
+
+
+async def test_all_processes_may_be_told_at_once_as_systemd_does() -> None:
+    """A worker that was told twice would end at once, without a word to its clients."""
+    async with running_workers(2) as server, clients_at(server, "a-1", "a-2") as spread:
+        for pid in (*workers_of(server).values(), server.pid):
+            os.kill(pid, signal.SIGTERM)
+        for _, client in spread.clients:
+            assert (await client.ended()).code == SERVICE_RESTART
+        assert (await server.ended()).exit_code == 0
+
+
+async def test_a_second_signal_ends_all_at_once(tmp: Path) -> None:
+    with nothing_left_behind(tmp):
+        async with running_workers(2, tmp=tmp) as server:
+            for pid in workers_of(server).values():
+                os.kill(pid, signal.SIGSTOP)  # they cannot stop in order
+            server.terminate()
+            os.kill(server.pid, signal.SIGTERM)
+            assert (await server.ended()).exit_code == -signal.SIGTERM
+
+
+async def test_nothing_outlives_a_supervisor_that_is_killed(tmp: Path) -> None:
+    async with running_workers(2, tmp=tmp) as server:
+        server.kill()
+        await server.ended()
+        await eventually(lambda: not processes_of(tmp), "all workers have ended")
+        assert list(tmp.iterdir()) == []
+
+
+async def test_it_stops_when_whoever_started_it_is_gone(tmp: Path) -> None:
+    with nothing_left_behind(tmp):
+        async with running_workers(2, tmp=tmp) as server:
+            assert server.child.process.stdin is not None
+            await server.child.process.stdin.aclose()
+            assert (await server.ended()).exit_code == 0
+
+
+# -- The server does not start ---------------------------------------------------------------------------------------
+
+
+def complaints(end: ChildEnded) -> list[str]:
+    """Return what a person is told."""
+    return [line for line in end.tail if not re.match(r"\d{4}-|\{", line)]
+
+
+async def test_a_taken_port_is_told_once(tmp: Path) -> None:
+    with nothing_left_behind(tmp), socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        end = await ended("--workers=2", f"--port={port}", env=environment(tmp))
+    assert end.exit_code == 1
+    (said,) = complaints(end)
+    assert said.startswith(f"shoal: cannot listen on 127.0.0.1:{port}: another program has this port")
+
+
+async def test_the_port_of_another_server_with_workers_is_taken_too() -> None:
+    async with running_workers(2) as server:
+        end = await ended("--workers=2", f"--port={server.port}")
+    assert end.exit_code == 1
+    assert "another program has this port" in complaints(end)[0]
+
+
+async def test_what_a_worker_cannot_do_is_told_once(tmp: Path) -> None:
+    """The second worker's mesh address is taken, and the first one's are not."""
+    with nothing_left_behind(tmp), socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        end = await ended(
+            *("--workers=2", "--port=0", f"--redis={NO_REDIS}"),
+            *(f"--pub=tcp://127.0.0.1:{port - 10}", "--router=tcp://127.0.0.1:*"),
+            env=environment(tmp),
+        )
+    assert end.exit_code == 1
+    (said,) = complaints(end)
+    assert said.startswith(f"shoal: [cluster] the mesh address tcp://127.0.0.1:{port} cannot be bound")
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "said"),
+    [
+        (["--workers=0"], {}, "workers must be from 1 to 64, not 0"),
+        (["--workers=65"], {}, "workers must be from 1 to 64, not 65"),
+        (["--workers=two"], {}, "'two' is not a valid integer"),
+        (["--workers=2"], {"SERVER_PLUGINS": ""}, "no plugin in server.plugins connects them"),
+        ([], {"SERVER_WORKERS": "2", "SERVER_PLUGINS": ""}, "(environment SHOAL_SERVER_WORKERS)"),
+        (["--workers=2"], {"SERVER_NAME": "x" * 62}, "name must have at most 61 characters"),
+        (["--workers=2"], {"SERVER_PLUGINS": "cluster,hermit:Hermit"}, '"hermit" runs in one process only'),
+        (["--workers=2"], {"CLUSTER_SEEDS": "http://x"}, "seeds has 'http://x'"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_before_anything_starts(
+    tmp_path: Path, options: Sequence[str], settings: dict[str, str], said: str
+) -> None:
+    (tmp_path / "hermit.py").write_text(
+        "from server.plugin import Plugin\n\nclass Hermit(Plugin):\n    name = 'hermit'\n    runs_alone = True\n"
+    )
+    env = {f"SHOAL_{name}": value for name, value in settings.items()} | {"PYTHONPATH": str(tmp_path)}
+    end = await ended(*options, env=env)
+    assert end.exit_code == 2
+    assert said in "\n".join(end.tail)
+    assert "Traceback" not in "\n".join(end.tail)
+
+
+async def test_more_workers_than_cores_are_allowed_and_noted() -> None:
+    cores = len(os.sched_getaffinity(0))
+    async with running_workers(cores + 1) as server:
+        assert any("more workers than cores" in line for line in server.log)
+        await eventually(lambda: sees(server, cores + 1))
