@@ -50,8 +50,10 @@ def state_text(state: str) -> Text:
 
 
 def age(started_at: Any, now_s: float) -> str:
-    """Return how long ago a time in epoch-milliseconds was, in its two largest units; empty when it is none."""
-    if not isinstance(started_at, int | float):
+    """Return how long ago a time in epoch-milliseconds was, in its two largest units; empty when it is none.
+
+    0 is none: it is what a card says that does not say it."""
+    if not isinstance(started_at, int | float) or not started_at:
         return ""
     seconds = max(0, int(now_s - started_at / 1000))
     for unit, size, below, below_size in (

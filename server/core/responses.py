@@ -90,7 +90,8 @@ class Response(msgspec.Struct, eq=False, kw_only=True):
                 self.request_id if room else msgspec.UNSET,
             )
         )
-        return msgspec.json.format(encoded, indent=2) if self.is_pretty else encoded
+        # The newline is for terminals: what they say next begins on a line of its own.
+        return msgspec.json.format(encoded, indent=2) + b"\n" if self.is_pretty else encoded
 
     def http_headers(self) -> list[tuple[str, str]]:
         """Return the headers that belong to the answer itself; the adapter adds those of the connection."""

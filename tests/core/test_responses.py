@@ -75,6 +75,7 @@ def test_http_headers() -> None:
 def test_pretty_is_for_people() -> None:
     text = a_response(is_pretty=True).envelope(room=False).decode()
     assert text.startswith('{\n  "action": null')
+    assert text.endswith("\n}\n")
     assert json.loads(text) == envelope(a_response())
 
 

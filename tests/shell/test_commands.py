@@ -276,6 +276,7 @@ def shown(renderable: Any, width: int = 80) -> str:
         (1_000_000 - 90_000_000, "1 d 1 h"),
         (2_000_000, "0 s"),
         (None, ""),
+        (0, ""),
         ("then", ""),
     ],
 )
