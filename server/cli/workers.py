@@ -62,7 +62,9 @@ def restart_pause(short_lives: int) -> float:
 
     0 for the first: who died once is back before its clients are.
     """
-    return 0.0 if short_lives <= 1 else min(2.0 ** (short_lives - 2), LONGEST_PAUSE_S)
+    if short_lives <= 1:
+        return 0.0
+    return min(2.0 ** min(short_lives - 2, 10), LONGEST_PAUSE_S)  # 10 doublings are beyond any sensible pause
 
 
 @attrs.define(eq=False)
