@@ -4,8 +4,8 @@
 
 h11 frames; the checks that it leaves to us are in server/core/heads.py. Pipelined requests are worked on one after the
 other, and their answers leave in one write. A request that cannot be used is answered with a bare error object and the
-connection ends, since nobody knows where the next request would begin. A sound WebSocket handshake ends the work here
-and is handed back, and what came behind it is left unread. It refuses to wait for ever: for a head, a body, the next
+connection ends, since nobody knows where the next request would begin. A sound WebSocket handshake is answered
+and ends the work here; what came behind it is left unread. It refuses to wait for ever: for a head, a body, the next
 request, or a client that does not read.
 """
 
@@ -20,7 +20,6 @@ import h11
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from server.adapters.lane import Upgrade
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
@@ -33,6 +32,7 @@ from server.core.heads import (
     declared_length,
     headers_by_name,
     split_target,
+    switching_protocols,
     websocket_key,
     websocket_protocol,
 )
@@ -93,8 +93,8 @@ class HttpClient:
         self._waiting: trio.CancelScope | None = None
         """While the next request is waited for: nothing is lost when that ends."""
 
-    async def run(self) -> Upgrade | None:
-        """Serve the client until it leaves, or up to a WebSocket handshake, which is returned."""
+    async def run(self) -> bool:
+        """Serve the client until it leaves, or up to a WebSocket handshake; tell whether it speaks WebSocket now."""
         try:
             return await self._serve()
         finally:
@@ -113,14 +113,14 @@ class HttpClient:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    async def _serve(self) -> Upgrade | None:
+    async def _serve(self) -> bool:
         try:
             while True:
                 request = await self._next_request()
                 if request is None:
                     # Nothing is under way in either direction: there is no leave to take.
                     await self._send()
-                    return None
+                    return False
                 if asks_for_websocket(request.headers):
                     return await self._upgrade(request)
                 headers = headers_by_name(request.headers)
@@ -142,19 +142,23 @@ class HttpClient:
             self._log.exception("request failed", client=self._wire.remote)
             self._refuse(ApiError("core.fatal.unexpected_error", self._wire.remote))
         await self._wire.depart()
-        return None
+        return False
 
-    async def _upgrade(self, request: h11.Request) -> Upgrade | None:
+    async def _upgrade(self, request: h11.Request) -> bool:
         try:
             key = websocket_key(request)
         except ApiError as error:
             self._refuse(error, (("Sec-WebSocket-Version", WEBSOCKET_VERSION.decode()),))
             await self._wire.depart()
-            return None
+            return False
         self._next_event()  # the end of the request, which has no body
         await self._send()
+        if self._is_stopping:
+            await self._wire.depart()
+            return False
         self._wire.unread, _ = self._h11.trailing_data
-        return Upgrade(key, websocket_protocol(request.headers))
+        self._outbox.write(switching_protocols(key, websocket_protocol(request.headers)))
+        return True
 
     async def _execute(self, request: h11.Request, headers: Mapping[str, str]) -> Response:
         body = await self._body(request, headers)

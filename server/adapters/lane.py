@@ -4,15 +4,13 @@
                                        |- ping, pong, close --> answered
                                        `- anything else ------> handed back: from there on it is trio-websocket's
 
-A message through trio-websocket costs two switches of tasks and about 25 µs, and its tasks and buffers 9 kB for each
-client; most clients never send a frame that needs it. The lane has no task of its own: who runs the client runs it.
+A message through trio-websocket costs two switches of tasks and about 25 µs, and its tasks and buffers would be most of
+what a client costs; few ever send a frame that needs it. The lane has no task of its own: who runs the client runs it.
 It refuses to buffer: a message larger than one read is not for it.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Final
-
-import attrs
 
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
@@ -22,15 +20,6 @@ from server.core.splitting import FrameSplitter
 
 READ_BYTES: Final = 16_384
 """One read. Of the smallest fragments it holds 2,700: 15 ms of work for wsproto, in which nobody else runs."""
-
-
-@attrs.frozen
-class Upgrade:
-    """A sound WebSocket handshake."""
-
-    key: bytes
-    protocol: bytes = b""
-    """The subprotocol that is agreed to; empty: none."""
 
 
 Receive = Callable[[list[str]], Awaitable[None]]
@@ -53,8 +42,10 @@ class Lane:
         data = b""
         while True:
             texts, control, passed = self.frames.split(data)
+            data = b""
             if texts:
                 await self._receive(texts)
+                del texts  # it would be kept for as long as nothing comes
             if passed:
                 return passed
             if control is None:
@@ -62,10 +53,8 @@ class Lane:
                 data = await self.wire.receive(READ_BYTES - self.frames.bytes_kept)
                 if not data:
                     return b""
-                continue
-            data = b""
-            if control.opcode is Opcode.CLOSE:
+            elif control.opcode is Opcode.CLOSE:
                 self.wire.outbox.finish(echoed_close(control.payload))
                 return b""
-            if control.opcode is Opcode.PING:
+            elif control.opcode is Opcode.PING:
                 self.wire.outbox.write(pong_frame(control.payload))

@@ -8,8 +8,7 @@ What goes wrong with one client ends that client, and is logged; nobody else not
 
 import errno
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import Final, Protocol
 
@@ -18,7 +17,6 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from server.adapters.http import HttpClient
-from server.adapters.lane import Upgrade
 from server.adapters.listening import Listening, open_listening
 from server.adapters.outbox import Outbox
 from server.adapters.turn import Turn
@@ -163,7 +161,7 @@ class _Door:
         prepare(sock, self._limits.idle_s)
         if self._accepted < self._limits.connections:
             self._accepted += 1
-            clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=True))
+            clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=True), name="client")
         elif self._refused < REFUSED_AT_ONCE:
             self._refused += 1
             clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=False))
@@ -188,7 +186,8 @@ class _Door:
         try:
             with sock:
                 try:
-                    await (self._serve(wire, clients) if is_welcome else self._turn_away(wire))
+                    if await self._serve_http(wire, is_welcome=is_welcome):
+                        await self._serve_websocket(wire, clients)
                 finally:
                     wire.give_up()
         except Exception as failure:
@@ -200,35 +199,32 @@ class _Door:
                 self._refused -= 1
             self._someone_left.set()
 
-    async def _serve(self, wire: Wire, clients: trio.Nursery) -> None:
-        upgrade = await self._serve_http(wire)
-        if upgrade is not None:
-            websocket = WebSocketClient(
-                wire, self._app, self._turn, clients, limits=self._limits, log=self._log
-            )
-            with self._present(websocket):
-                await websocket.run(upgrade)
-
-    async def _serve_http(self, wire: Wire) -> Upgrade | None:
+    async def _serve_http(self, wire: Wire, *, is_welcome: bool) -> bool:
         # A function of its own: a WebSocket client does not keep h11's buffers for all of its life.
         http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
-        with self._present(http), wire.outbox.begin():
-            return await http.run()
-        return None
+        if not is_welcome:
+            await http.refuse(ApiError("api.process.overloaded"))
+            return False
+        self._enter(http)
+        try:
+            with wire.outbox.begin():
+                return await http.run()
+            return False
+        finally:
+            self._clients.discard(http)
 
-    async def _turn_away(self, wire: Wire) -> None:
-        http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
-        await http.refuse(ApiError("api.process.overloaded"))
+    async def _serve_websocket(self, wire: Wire, clients: trio.Nursery) -> None:
+        websocket = WebSocketClient(wire, self._app, self._turn, clients, limits=self._limits, log=self._log)
+        self._enter(websocket)
+        try:
+            await websocket.run()
+        finally:
+            self._clients.discard(websocket)
 
-    @contextmanager
-    def _present(self, client: HttpClient | WebSocketClient) -> Iterator[None]:
+    def _enter(self, client: HttpClient | WebSocketClient) -> None:
         self._clients.add(client)
         if self._is_closing:
             client.stop()
-        try:
-            yield
-        finally:
-            self._clients.discard(client)
 
     # -- Everyone ---------------------------------------------------------------------------------------------------
 

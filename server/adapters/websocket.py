@@ -15,13 +15,12 @@ from typing import Final
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from server.adapters.lane import Lane, Upgrade
+from server.adapters.lane import Lane
 from server.adapters.library import take_over
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
 from server.core.frames import CloseCode, close_frame, ends_with_close, text_frame
-from server.core.heads import switching_protocols
 from server.core.limits import Limits
 from server.core.responses import Response
 from server.core.session import Session
@@ -33,7 +32,7 @@ RESTART_REASON: Final = "service restart"
 
 
 class WebSocketClient:
-    """One client, from its handshake to its end."""
+    """One client, from the answer to its handshake to its end."""
 
     __slots__ = (
         "_app",
@@ -77,36 +76,35 @@ class WebSocketClient:
         self._is_over = False
         """Nothing that comes in is looked at any more."""
 
-    async def run(self, upgrade: Upgrade) -> None:
-        """Serve the client until it or we end the connection, then take leave. Cancelled: it just ends.
+    async def run(self) -> None:
+        """Serve the client, whose handshake is answered, until it or we end the connection; then take leave.
 
-        Requests under way when the client is gone are cancelled, and have ended before its session does.
+        Cancelled: it just ends. Requests under way when the client is gone are cancelled, and have ended before its
+        session does.
         """
-        if not self._is_stopping:
-            with self._outbox.begin():
-                await self._serve(upgrade)
+        with self._outbox.begin() as life:
+            if self._is_over:
+                life.cancel()
+            try:
+                self._open()
+                lane = Lane(self._wire, self._turn, self._limits, self.receive)
+                passed = await lane.run()
+                if passed:
+                    await take_over(lane, passed, self._limits, self.receive)
+            except* Exception as failure:
+                self._fail(failure)
+            finally:
+                self._is_over = True
+                if self._under_way:
+                    await self._give_up_requests(self._under_way)
+                if self._session is not None:
+                    self._app.close_session(self._session)
+                self._turn.flush()
         await self._wire.depart(is_farewell=ends_with_close)
 
-    async def _serve(self, upgrade: Upgrade) -> None:
+    def _open(self) -> None:
         self._outbox.overflow_frame = _OVERFLOW_FRAME
-        self._outbox.write(switching_protocols(upgrade.key, upgrade.protocol))
-        try:
-            self._session = self._app.open_session(
-                "websocket", self._wire.remote, self._outbox.write, self.close
-            )
-            lane = Lane(self._wire, self._turn, self._limits, self.receive)
-            passed = await lane.run()
-            if passed:
-                await take_over(lane, passed, self._limits, self.receive)
-        except* Exception as failure:
-            self._fail(failure)
-        finally:
-            self._is_over = True
-            if self._under_way:
-                await self._give_up_requests(self._under_way)
-            if self._session is not None:
-                self._app.close_session(self._session)
-            self._turn.flush()
+        self._session = self._app.open_session("websocket", self._wire.remote, self._outbox.write, self.close)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with this code and reason, after what waits already. The caller is not kept waiting."""
@@ -122,7 +120,7 @@ class WebSocketClient:
     def stop(self) -> None:
         """Take no more requests; end the connection when those under way are answered."""
         self._is_stopping = True
-        if self._session is not None and not self._under_way:
+        if not self._under_way:
             self.close(CloseCode.SERVICE_RESTART, RESTART_REASON)
 
     def sweep(self, most: int) -> None:

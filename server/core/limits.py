@@ -29,8 +29,8 @@ class Limits:
     connections: int = _bound(
         10_000,
         "connections",
-        "Clients attached at once. Each costs a socket and a few dozen kilobytes; the process needs at least "
-        "as many open files.",
+        "Clients attached at once. Each costs a socket, and 7 kB of memory while it only listens; the process "
+        "needs at least as many open files.",
     )
     outbox_bytes: int = _bound(
         1_048_576,

@@ -29,12 +29,11 @@ async def attached(front: Front) -> AsyncIterator[trio.socket.SocketType]:
             wire = Wire(ours, outbox, "test")
 
             async def attend() -> None:
-                upgrade = await HttpClient(wire, front.app, front.turn, front.limits, log).run()
-                if upgrade is not None:
+                if await HttpClient(wire, front.app, front.turn, front.limits, log).run():
                     websocket = WebSocketClient(
                         wire, front.app, front.turn, life, limits=front.limits, log=log
                     )
-                    await websocket.run(upgrade)
+                    await websocket.run()
 
             life.start_soon(attend)
             yield client
