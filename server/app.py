@@ -20,7 +20,7 @@ from server.core.errors import ApiError
 from server.core.requests import MessageError, Request, decode_message
 from server.core.responses import Response
 from server.core.routes import HEALTH_PATH, READY_PATH, VERBS, HttpCall, request_id_of
-from server.core.session import ANONYMOUS, INTERNAL, Session
+from server.core.session import ANONYMOUS, INTERNAL, Session, Write
 from server.dispatch import ActionListeners, Dispatch
 from server.events import (
     ActionFailed,
@@ -95,7 +95,7 @@ class App:
         self,
         protocol: str,
         remote: str,
-        write: Callable[[bytes], None] | None = None,
+        write: Write | None = None,
         close: Callable[[int, str], None] | None = None,
     ) -> Session:
         """Attach a client. A lasting one (`websocket`) gives how to write to it and how to close it: see `Session`."""

@@ -118,7 +118,9 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
     )
     turn, outbox = Turn(), OutboxCounters()
     dispatch = Dispatch(config.limits, log)
-    realtime = Realtime(node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit)
+    realtime = Realtime(
+        node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit, defer=turn.defer
+    )
     actions = ActionTable()
     app = App(
         node_id=info.id,

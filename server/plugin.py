@@ -24,7 +24,7 @@ from server.core.identity import NodeInfo, Worker
 from server.core.outbox import OutboxCounters
 from server.core.requests import Request
 from server.core.responses import Response
-from server.core.session import Session
+from server.core.session import Session, Write
 from server.events import (
     ActionFailed,
     AfterAction,
@@ -98,7 +98,7 @@ class Api(Protocol):
         self,
         protocol: str,
         remote: str,
-        write: Callable[[bytes], None],
+        write: Write,
         close: Callable[[int, str], None],
     ) -> Session:
         """Attach a client."""

@@ -3,7 +3,9 @@
     publish ─ match the rooms of all nodes ─┬─ members here: one frame per channel, into each member's outbox
                                             └─ other nodes: one payload each, through the relay
 
-Nothing here waits, but `settled`. A notification is encoded once; no task, lock or queue per message or member.
+Nothing here waits, but `settled`. A notification is encoded once; no task, lock or queue per message or member. What
+one channel gets in a row is a *run*: it is handed to each member in one go, at the end of the turn or as soon as
+another channel is told of something. So a client gets what one node published in its order, whatever its rooms.
 
 Guarantee 1, "subscribe means subscribed": when this node has something new to say of a room, the room is *settled* once
 every live peer has said that it knows. `subscribe` makes the member at once and tells whether the reply has to wait
@@ -13,7 +15,7 @@ It refuses to lose a notification in silence: each is delivered, held, forwarded
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -53,6 +55,9 @@ from server.core.values import encode_json
 from server.events import Event, RoomClosed, RoomOpened
 from server.ports import Relay
 
+RUN_BYTES: Final = 65_536
+"""A run is handed out when it is longer: no client is to be found slow much later than it is."""
+
 
 class Realtime:
     """The rooms of this node and what happens in them. One per node."""
@@ -64,12 +69,20 @@ class Realtime:
         limits: Limits,
         now_ms: Callable[[], int],
         emit: Callable[[Event], None],
+        defer: Callable[[Callable[[], None]], None],
     ) -> None:
+        """Only remember. `defer(end)` has to call `end` once, at the end of the present turn of the loop."""
         self.counters = DeliveryCounters()
         self._node_id = node_id
         self._limits = limits
         self._now_ms = now_ms
         self._emit = emit
+        self._defer = defer
+        self._run: list[bytes] = []
+        """Frames for the members of one channel that they do not have yet."""
+        self._run_of: Channel | None = None
+        self._run_bytes = 0
+        self._is_end_due = False
         self._rooms = Rooms()
         self._relay: Relay | None = None
 
@@ -110,6 +123,7 @@ class Realtime:
 
     def _enter(self, session: Session, key: RoomKey, wish: "Wish", action: str) -> "Subscribed":
         self._check_limits(session, key.id)
+        self._end_run()
         entered = self._rooms.enter(
             session,
             key,
@@ -151,6 +165,7 @@ class Realtime:
             raise ApiError("core.realtime.too_many_rooms")
 
     def _leave(self, session: Session, room_id: str) -> None:
+        self._end_run()
         left = self._rooms.leave(session, room_id)
         room = left.subscription.room
         self._say(room, left.change)
@@ -249,13 +264,31 @@ class Realtime:
         self._forward(elsewhere, audience, head)
 
     def _deliver(self, channels: Iterable[Channel], head: bytes) -> None:
-        counters = self.counters
         for channel in channels:
             frame = text_frame(head + channel.suffix)
-            members = channel.members
-            counters.delivered += len(members)
-            for write in members.values():
-                write(frame)
+            if channel is not self._run_of or self._run_bytes > RUN_BYTES:
+                self._end_run()
+                self._run_of = channel
+            self._run.append(frame)
+            self._run_bytes += len(frame)
+        if not self._is_end_due:
+            self._is_end_due = True
+            self._defer(self._end_turn)
+
+    def _end_run(self) -> None:
+        """Hand out the run."""
+        channel = self._run_of
+        if channel is None:
+            return
+        run, self._run, self._run_of, self._run_bytes = self._run, [], None, 0
+        members = channel.members
+        self.counters.delivered += len(members) * len(run)
+        for write in members.values():
+            write(*run)
+
+    def _end_turn(self) -> None:
+        self._is_end_due = False
+        self._end_run()
 
     def _forward(self, elsewhere: Mapping[str, list[str]], audience: Audience, head: bytes) -> None:
         relay = self._relay
@@ -332,6 +365,7 @@ class Realtime:
         `room_ids` says how many were for each room (0: nobody can know); None is every room that has subscribers
         here."""
         concerned = room_ids if room_ids is not None else {room.id: 0 for room in self._rooms}
+        self._end_run()
         losses: dict[str, tuple[Session, list[RoomLoss]]] = {}
         for room_id, lost in concerned.items():
             room = self._rooms.find(room_id)

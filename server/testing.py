@@ -123,18 +123,29 @@ class TestNode:
 
 
 class TestClient:
-    """A WebSocket client that reads everything at once. `received` has every message, in order."""
+    """A WebSocket client that reads everything at once."""
 
     __test__ = False  # pytest: not a test
 
     def __init__(self, node: TestNode) -> None:
-        self.received: list[Any] = []
-        self.closed: tuple[int, str] | None = None
-        """Code and reason, once the node closed the connection."""
+        self._received: list[Any] = []
+        self._closed: tuple[int, str] | None = None
         self.node = node.node
         self._app = node.node.app
         self.session: Session = self._app.open_session("websocket", "test", self._read, self._close)
         self._calls = 0
+
+    @property
+    def received(self) -> list[Any]:
+        """Every message, in order: what it would have read at the end of the turn."""
+        self.node.turn.flush()
+        return self._received
+
+    @property
+    def closed(self) -> tuple[int, str] | None:
+        """Code and reason, if the node has closed the connection by the end of the turn."""
+        self.node.turn.flush()
+        return self._closed
 
     @property
     def notifications(self) -> list[Any]:
@@ -154,7 +165,7 @@ class TestClient:
             return None
         response = answer if isinstance(answer, Response) else await answer
         reply = decode_json(response.envelope(room=True))
-        self.received.append(reply)
+        self._received.append(reply)
         if response.on_sent is not None:
             response.on_sent()
         return reply
@@ -163,11 +174,11 @@ class TestClient:
         """Be gone."""
         self._app.close_session(self.session)
 
-    def _read(self, frame: bytes) -> None:
-        self.received.append(decode_json(payload_of(frame)))
+    def _read(self, *frames: bytes) -> None:
+        self._received += [decode_json(payload_of(frame)) for frame in frames]
 
     def _close(self, code: int, reason: str) -> None:
-        self.closed = (code, reason)
+        self._closed = (code, reason)
 
 
 def payload_of(frame: bytes) -> bytes:

@@ -12,6 +12,7 @@ It refuses to wait for anyone, except in `drained`, for those who have nothing e
 
 import contextlib
 import socket
+from collections.abc import Sequence
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -88,10 +89,10 @@ class Outbox:
         """What waits, without the frame that is being written."""
         return self._queue.bytes_waiting
 
-    def write(self, frame: bytes) -> None:
-        """Queue one whole frame, to be sent at the end of the turn. Never blocks, never raises."""
-        if not self._queue.put(frame):
-            self._no_room(frame)
+    def write(self, *frames: bytes) -> None:
+        """Queue whole frames, to be sent at the end of the turn. Never blocks, never raises."""
+        if not self._queue.put(*frames):
+            self._no_room(frames)
         elif not self._is_flush_due:
             self._is_flush_due = True
             self._turn.defer(self._deferred_flush)
@@ -186,7 +187,14 @@ class Outbox:
 
     # -- Over the bound -------------------------------------------------------------------------------------------
 
-    def _no_room(self, frame: bytes) -> None:
+    def _no_room(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:
+            if self._queue.put(frame):
+                self._flush_soon()
+            else:
+                self._no_room_for(frame)
+
+    def _no_room_for(self, frame: bytes) -> None:
         if self._queue.is_open and not self.is_blocked:
             # All of it was queued in this very turn: the client had no chance yet to take anything.
             self.flush()

@@ -56,14 +56,14 @@ class Hold:
     _frames: list[bytes] = attrs.field(factory=list)
     _is_over: bool = False
 
-    def write(self, frame: bytes) -> None:
-        """Keep a frame. The engine counted it as delivered; it is not, yet."""
-        self.counters.delivered -= 1
+    def write(self, *frames: bytes) -> None:
+        """Keep frames. The engine counted them as delivered; they are not, yet."""
+        self.counters.delivered -= len(frames)
         if self._is_over:
-            self.counters.dropped[HELD_TOO_MANY] += 1
+            self.counters.dropped[HELD_TOO_MANY] += len(frames)
             return
-        self._frames.append(frame)
-        self.counters.held += 1
+        self._frames += frames
+        self.counters.held += len(frames)
         if len(self._frames) > self.limit:
             self._is_over = True
             self.discard(HELD_TOO_MANY)

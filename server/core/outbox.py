@@ -66,12 +66,17 @@ class FrameQueue:
     """What is left of a frame of which the client has the beginning."""
     _lost: DropReason | None = attrs.field(default=None, init=False)
 
-    def put(self, frame: bytes) -> bool:
-        """Queue a frame; False (and nothing done) when there is no room for it, or nothing more is accepted."""
+    def put(self, *frames: bytes) -> bool:
+        """Queue frames; False (and nothing done) when there is no room for all of them, or nothing more is accepted."""
         if self.bytes_waiting >= self.limit:
             return False
-        self._frames.append(frame)
-        self.bytes_waiting += len(frame)
+        size = len(frames[0])
+        if len(frames) > 1:
+            size = sum(map(len, frames))
+            if self.bytes_waiting + size > self.limit:
+                return False
+        self._frames += frames
+        self.bytes_waiting += size
         return True
 
     @property

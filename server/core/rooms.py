@@ -19,10 +19,8 @@ import attrs
 
 from server.core.holds import LEFT_BEFORE_REPLY, Hold
 from server.core.koncorde import Document, Filter, parse
-from server.core.session import Session
+from server.core.session import Session, Write
 from server.core.values import encode_json
-
-Write = Callable[[bytes], None]
 
 
 @unique

@@ -5,7 +5,7 @@ it is in is the realtime engine's.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -24,7 +24,17 @@ ANONYMOUS: Final = User(kuid="-1", profile_ids=("anonymous",), content={"name": 
 INTERNAL: Final = User(kuid=None, profile_ids=("admin",))
 
 
-def _nowhere(_frame: bytes) -> None:
+class Write(Protocol):
+    """The way out to one client: takes wire-ready frames (already WebSocket-framed), in order.
+
+    Never blocks, never raises, and never calls back into the app: a client that has to be closed for it is closed by
+    its own task, later."""
+
+    def __call__(self, *frames: bytes) -> None:
+        """Write these."""
+
+
+def _nowhere(*_frames: bytes) -> None:
     """Write for sessions without a lasting connection: nothing is ever sent to them unasked."""
 
 
@@ -41,9 +51,7 @@ class Session:
     """`"websocket"`, `"http"` or `"internal"` (a plugin's own call)."""
     remote: str
     """Address and port of the client, for people."""
-    write: Callable[[bytes], None] = _nowhere
-    """Takes one wire-ready frame (already WebSocket-framed). Never blocks, never raises, and never calls back into
-    the app: a client that has to be closed for it is closed by its own task, later."""
+    write: Write = _nowhere
     close: Callable[[int, str], None] = _no_connection
     """Ask the adapter to close the connection with this WebSocket code and reason. Same terms as `write`."""
     user: User = ANONYMOUS

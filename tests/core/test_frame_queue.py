@@ -46,6 +46,17 @@ class Outbox(RuleBasedStateMachine):
         if had_room:
             self.accepted.append(frame)
 
+    @rule(sizes=st.lists(st.integers(1, 25), min_size=2, max_size=4))
+    def put_several(self, sizes: list[int]) -> None:
+        frames = []
+        for size in sizes:
+            self.number += 1
+            frames.append((b"%d:" % self.number).ljust(size, b"."))
+        had_room = self.end is None and self.queue.bytes_waiting + sum(map(len, frames)) <= 40
+        assert self.queue.put(*frames) == had_room
+        if had_room:
+            self.accepted += frames
+
     @rule(share=st.floats(0, 1))
     def send(self, share: float) -> None:
         chunk = bytes(self.queue.take())

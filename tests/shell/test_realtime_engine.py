@@ -62,7 +62,68 @@ async def open_cluster(
         yield hub, nodes
 
 
+def publish_without_waiting(client: TestClient, collection: str, number: int) -> None:
+    """Publish as a message among others of one read does: the turn goes on."""
+    ask_without_waiting(
+        client, action="publish", index="i", collection=collection, body={"name": "x", "n": number}
+    )
+
+
 # -- One node --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_one_turn_publishes_comes_in_order_whatever_the_rooms() -> None:
+    async with open_test_node() as node:
+        reader, author = node.client(), node.client()
+        for collection in ("c", "d"):
+            await reader.call("realtime", "subscribe", index="i", collection=collection, body={})
+        for number, collection in enumerate("cccdcdd"):
+            publish_without_waiting(author, collection, number)
+        assert told(reader, "result", "_source", "n") == list(range(7))
+        assert told(reader, "collection") == list("cccdcdd")
+
+
+async def test_a_run_reaches_each_member_in_one_go() -> None:
+    async with open_test_node() as node:
+        readers, author = [node.client(), node.client()], node.client()
+        writes: list[int] = []
+        for reader in readers:
+            await subscribe(reader, {})
+        [room] = node.realtime._rooms
+        [channel] = room.channels.values()
+        channel.members = {name: lambda *frames: writes.append(len(frames)) for name in channel.members}
+        for number in range(5):
+            publish_without_waiting(author, "c", number)
+        assert writes == []
+        node.node.turn.flush()
+        assert writes == [5, 5]
+        assert node.realtime.counters.delivered == 10
+
+
+async def test_a_long_run_does_not_wait_for_the_end_of_the_turn() -> None:
+    async with open_test_node() as node:
+        reader, author = node.client(), node.client()
+        await subscribe(reader, {})
+        before = node.realtime.counters.delivered
+        large = {"text": "x" * 30_000}
+        for _ in range(4):
+            ask_without_waiting(author, action="publish", **PLACE, body=large)
+        assert node.realtime.counters.delivered - before == 3
+        assert len(reader.notifications) == 4
+        assert node.realtime.counters.delivered - before == 4
+
+
+async def test_who_comes_or_goes_in_the_middle_of_a_turn_gets_its_part_of_it() -> None:
+    async with open_test_node() as node:
+        early, late, author = node.client(), node.client(), node.client()
+        room = (await subscribe(early, {}))["result"]["roomId"]
+        publish_without_waiting(author, "c", 1)
+        await subscribe(late, {})
+        publish_without_waiting(author, "c", 2)
+        await ask(early, "unsubscribe", room)
+        publish_without_waiting(author, "c", 3)
+        assert told(early, "result", "_source", "n") == [1, 2]
+        assert told(late, "result", "_source", "n") == [2, 3]
 
 
 async def test_who_matches_is_told_and_nobody_else() -> None:

@@ -154,7 +154,9 @@ async def open_front(host: str = "127.0.0.1", port: int = 0, **limits: Any) -> A
     actions.add(probe)
     dispatch = Dispatch(config.limits, bound)
     dispatch.add(listeners_of(probe.name, probe))
-    realtime = Realtime(node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit)
+    realtime = Realtime(
+        node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit, defer=turn.defer
+    )
     actions.add(RealtimeController(realtime))
     app = App(
         node_id="test-node",
