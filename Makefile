@@ -75,19 +75,24 @@ simulate: setup ## Play random lives of small clusters: SEEDS=10000 of them, or 
 	@PYTHONPATH=tests $(BIN)/python -m support.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
 
 .PHONY: bench
-bench: setup ## Measure; needs a machine that does nothing else
-	BENCH_PAGE=docs/reference/performance.md $(BIN)/pytest -m bench -s tests/bench
+bench: setup ## Measure, on a machine that does nothing else; a part of it: ONLY=W1,fairness
+	BENCH_PAGE=docs/reference/performance.md BENCH_ONLY="$(ONLY)" $(BIN)/pytest -m bench -s -q tests/bench
 
 .PHONY: peers
 peers: setup ## Install the other servers that `make bench` measures next to Shoal, into .venv-peers
 	@[ -x .venv-peers/bin/python ] || $(BIN)/python -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(PEERS).lock
 
+.PHONY: profile
+profile: peers ## Show where the time of a workload goes, as flame graphs in build/profile: ONLY=W1
+	@PYTHONPATH=tests $(BIN)/python -m support.bench_profile $(or $(ONLY),W1)
+
 .PHONY: docs
 docs: setup ## Write the parts of docs/ that are made from the code
 	@mkdir -p docs/reference
 	$(BIN)/shoal config --reference > docs/reference/configuration.md
 	PYTHONPATH=tests $(BIN)/python -m support.reference_parts
+	PYTHONPATH=tests $(BIN)/python -m support.bench_page
 
 .PHONY: lock
 lock: setup ## Find the newest versions that pyproject.toml allows, and write the lock files

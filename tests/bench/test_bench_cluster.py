@@ -1,11 +1,10 @@
 """What a cluster of three real nodes takes for what people wait for: to start, to subscribe, to be told.
 
 Run by `make bench`, on a machine that does nothing else. The numbers are those of the whole way, with a client in
-Python at both ends, and are printed. The bounds are promises, with room for slower machines than they were made on.
+Python at both ends. The bounds are promises, with room for slower machines than they were made on.
 """
 
 import statistics
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,10 +13,11 @@ import trio
 
 from server.cli.children import PYTHON_M, open_child
 from server.cli.up import free_ports_from
+from support.bench_report import Measurement, Report
 from support.processes import running_cluster
 from support.websocket import Client, websocket
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.workload("cluster")]
 
 START_S = 3.0
 """From the command to three ready nodes, with the Redis they need."""
@@ -32,17 +32,24 @@ ROOMS = 1_500
 PUBLISHES = 2_000
 
 
-def told(what: str, values_ms: list[float]) -> float:
-    """Print what was measured; return the median."""
+def told(report: Report, what: str, values_ms: list[float]) -> float:
+    """Report what was measured; return the median."""
     values = sorted(values_ms)
     median = statistics.median(values)
-    at = {share: values[int(len(values) * share / 100)] for share in (90, 99)}
-    print(
-        f"\n{what}: median {median:.2f} ms, 90 % {at[90]:.2f} ms, 99 % {at[99]:.2f} ms, "
-        f"slowest {values[-1]:.2f} ms ({len(values)} times)",
-        file=sys.stderr,
-    )
+    found = {
+        "ms p50": median,
+        "ms p90": share(values, 90),
+        "ms p99": share(values, 99),
+        "ms at the most": values[-1],
+    }
+    for unit, value in found.items():
+        report.add(Measurement(workload="cluster", contender=what, unit=unit, values=[value]))
     return median
+
+
+def share(values: list[float], percent: int) -> float:
+    """Return the value that so many percent of the sorted values are below."""
+    return values[len(values) * percent // 100]
 
 
 @asynccontextmanager
@@ -56,25 +63,28 @@ async def two_clients() -> AsyncIterator[tuple[Client, Client]]:
         yield first, last
 
 
-async def test_a_cluster_starts() -> None:
+async def test_a_cluster_starts(report: Report) -> None:
     command = [*PYTHON_M, "server", "up", "--port", str(free_ports_from(20_000, 3))]
     async with open_child("up", command) as child:
         found = await child.line(r"3 nodes ready after ([\d.]+) s")
-    print(f"\nthree nodes are ready after {found[1]} s", file=sys.stderr)
+    name = "three nodes and a Redis are ready"
+    report.add(
+        Measurement(workload="cluster", contender=name, unit="ms p50", values=[1000 * float(found[1])])
+    )
     assert float(found[1]) < START_S
 
 
-async def test_a_client_subscribes_to_new_rooms() -> None:
+async def test_a_client_subscribes_to_new_rooms(report: Report) -> None:
     async with two_clients() as (client, _):
         times_ms = []
         for number in range(ROOMS):
             begun = trio.current_time()
             await client.subscribe("bench", "rooms", {"equals": {"number": number}})
             times_ms.append(1000 * (trio.current_time() - begun))
-    assert told("subscribe to a new room", times_ms) < SUBSCRIBE_MS
+    assert told(report, "subscribe to a new room", times_ms) < SUBSCRIBE_MS
 
 
-async def test_a_client_is_told_of_what_is_published_on_another_node() -> None:
+async def test_a_client_is_told_of_what_is_published_on_another_node(report: Report) -> None:
     async with two_clients() as (subscriber, publisher):
         await subscriber.subscribe("bench", "changes")
         times_ms = []
@@ -93,4 +103,4 @@ async def test_a_client_is_told_of_what_is_published_on_another_node() -> None:
             notification = await subscriber.notification()
             times_ms.append(1000 * (trio.current_time() - begun))
             assert notification["result"]["_source"]["number"] == number
-    assert told("publish on one node, told on another", times_ms) < TOLD_MS
+    assert told(report, "publish on one node, told on another", times_ms) < TOLD_MS

@@ -1,55 +1,43 @@
-"""What was measured, as JSON and as a page.
+"""What was measured, as JSON: the page is made from it alone.
 
-A workload is rendered as one table: each contender's median over its runs, the spread of the runs, and how many times
-Shoal's that is. Numbers are only compared within one report, since they are made on one machine within minutes.
+A part of the suite can be measured anew: what it says of a workload takes the place of all that was said of it before,
+so the numbers of one workload are always of one session, on one state of the code. Numbers of another machine are
+dropped.
 """
 
 import json
 import statistics
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Self
 
 import attrs
 
 from support.bench_machine import commit, machine
 
-INTRODUCTION: Final = """\
-# Performance
 
-How fast Shoal is, next to what is possible at all and to others. Written by `make bench`; every number on this page is
-of one session on one machine, and means little elsewhere: the ratios do. The servers (and Redis, where there is one)
-share one core; the load has another. A message is a JSON object of 200 bytes; Shoal's subscribers get it as a
-notification of about three times that size, the others' as it is. A number is the median of several runs, with the
-slowest and the fastest run behind it.
-
-"Bare" is the limit of the language: a Python loop that does nothing but write a prepared frame of that size into the
-sockets, or move single ZeroMQ frames from one process to another. "Of Shoal" is how many times Shoal's number it is.
-"µs of a core" is what a delivery cost the servers, without Redis, in time that they had a core for. Rates and latencies
-suffer when other programs want the cores, too; this number suffers least.
-"""
-
-IDLE: Final = 0.2
-"""Up to this share of the cores in use by others, rates are worth comparing."""
-
-BUSY: Final = """\
-**The machine was busy with other things meanwhile.** Rates are lower and latencies are longer than they are on an idle
-one, for some contenders more than for others: compare what a delivery cost."""
-
-
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Measurement:
-    """One contender in one workload."""
+    """One number of one contender in one workload, from several runs."""
 
     workload: str
-    title: str
     contender: str
     unit: str
     """Of `values`, one for each run."""
     values: list[float]
-    busy_before: list[float]
+    title: str = ""
+    """Of the workload."""
+    at: float | None = None
+    """The place on a curve of growth: subscribers, bytes, …"""
+    busy_before: list[float] = attrs.field(factory=list)
     """Which share of each core was busy just before, with other things."""
-    remark: str = ""
+    load_share: float = 0.0
+    """Of its core, at most taken by the load generator in a run."""
+    missing: int = 0
+    """Deliveries that were due and never came."""
+    session: str = ""
+    """When the session began that measured it; set by the report."""
 
     @property
     def median(self) -> float:
@@ -57,87 +45,117 @@ class Measurement:
         return statistics.median(self.values)
 
 
+@attrs.frozen(kw_only=True)
+class Skipped:
+    """What was not measured, and why."""
+
+    workload: str
+    contender: str
+    why: str
+
+
+@attrs.frozen(kw_only=True)
+class Results:
+    """All that is known: what the page shows."""
+
+    machine: dict[str, str] = attrs.field(factory=dict)
+    sessions: dict[str, str] = attrs.field(factory=dict)
+    """The commit that was measured, by the time at which the session began."""
+    measurements: list[Measurement] = attrs.field(factory=list)
+    skipped: list[Skipped] = attrs.field(factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote; nothing, where there is no such file."""
+        if not path.exists():
+            return cls()
+        data: dict[str, Any] = json.loads(path.read_text())
+        return cls(
+            machine=data["machine"],
+            sessions=data["sessions"],
+            measurements=[Measurement(**each) for each in data["measurements"]],
+            skipped=[Skipped(**each) for each in data["skipped"]],
+        )
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON, one measurement a line, so that a change of one is a change of one line."""
+        data = attrs.asdict(self)
+        rows = ",\n".join(f"  {json.dumps(each)}" for each in data.pop("measurements"))
+        rest = json.dumps(data, indent=1).removesuffix("\n}")
+        path.write_text(f'{rest},\n "measurements": [\n{rows}\n ]\n}}\n')
+
+    def merged(self, newer: "Results") -> "Results":
+        """Return this with what a newer session found instead of what is here on the same workloads."""
+        if self.machine != newer.machine:
+            return newer
+        again = {each.workload for each in newer.measurements} | {each.workload for each in newer.skipped}
+        measurements = [each for each in self.measurements if each.workload not in again]
+        measurements += newer.measurements
+        skipped = [each for each in self.skipped if each.workload not in again] + newer.skipped
+        sessions = self.sessions | newer.sessions
+        shown = {each.session for each in measurements}
+        return Results(
+            machine=newer.machine,
+            sessions={begun: sessions[begun] for begun in sessions if begun in shown},
+            measurements=measurements,
+            skipped=skipped,
+        )
+
+    def of(self, workload: str) -> list[Measurement]:
+        """Return what was measured of a workload."""
+        return [each for each in self.measurements if each.workload == workload]
+
+    def find(self, workload: str, contender: str, unit: str, at: float | None = None) -> Measurement | None:
+        """Return one measurement."""
+        for each in self.of(workload):
+            if (each.contender, each.unit, each.at) == (contender, unit, at):
+                return each
+        return None
+
+
 class Report:
-    """Collects measurements, in the order in which they are made."""
+    """Collects the measurements of one session."""
 
     def __init__(self) -> None:
-        self.measurements: list[Measurement] = []
-        self.skipped: dict[str, str] = {}
-        """Workload: what was not measured, and why."""
-        self._started = datetime.now(UTC)
+        self._session = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        self._commit = commit()
+        self._measurements: list[Measurement] = []
+        self._skipped: list[Skipped] = []
 
     def add(self, measurement: Measurement) -> None:
         """Keep it, and show it."""
-        self.measurements.append(measurement)
-        what = f"{measurement.workload:6} {measurement.contender:24}"
-        print(f"  {what} {_range(measurement)} {measurement.unit} {measurement.remark}")
+        self._measurements.append(attrs.evolve(measurement, session=self._session))
+        where = "" if measurement.at is None else f"at {measurement.at:,g}: "
+        missing = f", {measurement.missing:,} missing" if measurement.missing else ""
+        print(f"      {where}{spread(measurement)} {measurement.unit}{missing}")
 
-    def write(self, to: Path) -> None:
-        """Write the page, and the JSON that it is made from beside it."""
-        data: dict[str, Any] = {
-            "measured": f"{self._started:%Y-%m-%d %H:%M} UTC",
-            "commit": commit(),
-            "machine": machine(),
-            "measurements": [attrs.asdict(each) for each in self.measurements],
-            "skipped": self.skipped,
-        }
-        to.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n")
-        to.write_text(page(data))
+    def skip(self, workload: str, contender: str, why: str) -> None:
+        """Note that something cannot be measured here."""
+        self._skipped.append(Skipped(workload=workload, contender=contender, why=why))
 
-
-def page(data: dict[str, Any]) -> str:
-    """Render the page from the JSON."""
-    measurements = [Measurement(**each) for each in data["measurements"]]
-    busy = [share for each in measurements for share in each.busy_before]
-    conditions = {
-        "Measured": data["measured"],
-        "Commit": f"`{data['commit']}`" + (" and changes" if data["commit"].endswith("+") else ""),
-        **{name.capitalize(): value for name, value in data["machine"].items()},
-        "Cores busy with other things": f"{statistics.mean(busy):.0%} on average just before a measurement, "
-        f"{max(busy):.0%} at the most"
-        if busy
-        else "not known",
-    }
-    lines = [INTRODUCTION, "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in conditions.items()]
-    if busy and statistics.mean(busy) > IDLE:
-        lines += ["", BUSY]
-    for key in dict.fromkeys((each.workload, each.title) for each in measurements):
-        lines += ["", *_table([each for each in measurements if (each.workload, each.title) == key])]
-    if data["skipped"]:
-        lines += ["", "## Not measured", ""]
-        lines += [f"- {what}: {why}" for what, why in data["skipped"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _table(measurements: list[Measurement]) -> list[str]:
-    first = measurements[0]
-    lines = [
-        f"## {first.workload}: {first.title}",
-        "",
-        "| | median | runs | of Shoal | |",
-        "|---|---|---|---|---|",
-    ]
-    own = {each.unit: each.median for each in measurements if each.contender == "Shoal"}
-    units = list(dict.fromkeys(each.unit for each in measurements))
-    for each in sorted(measurements, key=lambda each: units.index(each.unit)):
-        base = own.get(each.unit)
-        ratio = f"{each.median / base:.2f}" if base else ""
-        lines.append(
-            f"| {each.contender} | {_number(each.median)} {each.unit} "
-            f"| {_number(min(each.values))} … {_number(max(each.values))} | {ratio} | {each.remark} |"
+    def results(self) -> Results:
+        """Return what there is so far."""
+        return Results(
+            machine=machine(),
+            sessions={self._session: self._commit},
+            measurements=list(self._measurements),
+            skipped=list(self._skipped),
         )
-    return lines
 
 
-def _range(measurement: Measurement) -> str:
-    values = measurement.values
-    return f"{_number(measurement.median):>10} ({_number(min(values))} … {_number(max(values))})"
+def spread(measurement: Measurement) -> str:
+    """Write the median and the range of the runs."""
+    median, low, high = (number(value) for value in _summary(measurement.values))
+    return median if low == high else f"{median} ({low} … {high})"
 
 
-def _number(value: float) -> str:
+def _summary(values: Sequence[float]) -> tuple[float, float, float]:
+    return statistics.median(values), min(values), max(values)
+
+
+def number(value: float) -> str:
     """Write three digits that count."""
-    if value >= 100:
-        digits = len(str(int(value))) - 3
+    if abs(value) >= 100:
+        digits = len(str(int(abs(value)))) - 3
         return f"{round(value, -digits):,.0f}"
     return f"{value:.3g}"
