@@ -62,6 +62,12 @@ def parameters(item: pytest.Item) -> dict[str, object]:
     return item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
 
 
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Print no dot for what is measured: its numbers say that it is done."""
+    is_ours = report.nodeid.startswith("tests/bench/") and report.when == "call"
+    return (report.outcome, "", "") if is_ours and report.passed else None
+
+
 @pytest.fixture(autouse=True)
 def _progress(request: pytest.FixtureRequest) -> None:
     """Say what is measured now."""

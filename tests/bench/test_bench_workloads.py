@@ -50,7 +50,11 @@ async def test_workload(workload: str, contender: Contender, report: Report, fol
 @pytest.mark.workload("filters")
 @pytest.mark.parametrize(
     ("base", "variant", "task"),
-    [(base, name, task) for base, variants in FILTERS.items() for name, task in variants.items()],
+    [
+        pytest.param(base, name, task, id=f"{base}-{name}")
+        for base, variants in FILTERS.items()
+        for name, task in variants.items()
+    ],
 )
 async def test_filters(base: str, variant: str, task: Task, report: Report, folder: Path) -> None:
     async with attached(SHOAL, task, folder) as bench:

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from support.bench_peers import BARE, SOCKETIO, STARLETTE, WEBSOCKETS
 from support.bench_report import Results, number
 from support.bench_runs import CPU, P50, P99, RATE
 
@@ -65,25 +66,33 @@ def quotient(upper: Seen, lower: Seen, factor: float = 1.0) -> Seen:
 
 def lost(results: Results) -> float | None:
     """Return how many deliveries of Shoal's never came, in all that was measured."""
-    peers = {"bare Python loop", "websockets broadcast", "Starlette + Redis", "python-socketio + Redis"}
-    own = [each.missing for each in results.measurements if each.contender not in peers]
+    others = {each.name for each in (BARE, WEBSOCKETS, STARLETTE, SOCKETIO)}
+    own = [each.missing for each in results.measurements if each.contender not in others]
     return sum(own) if own else None
 
 
-BARE: Final = "bare Python loop"
-WEBSOCKETS: Final = "websockets broadcast"
-
 GOALS: Final = (
     Goal(
-        "W1: fan-out, window 16", RATE, 2_500_000, 1_500_000, seen("W1", RATE), limit=seen("W1", RATE, BARE)
+        "W1: fan-out, window 16",
+        RATE,
+        2_500_000,
+        1_500_000,
+        seen("W1", RATE),
+        limit=seen("W1", RATE, BARE.name),
     ),
-    Goal("W1 next to websockets", "times", None, 8, quotient(seen("W1", RATE), seen("W1", RATE, WEBSOCKETS))),
+    Goal(
+        "W1 next to websockets",
+        "times",
+        None,
+        8,
+        quotient(seen("W1", RATE), seen("W1", RATE, WEBSOCKETS.name)),
+    ),
     Goal(
         "W1w1: fan-out, window 1",
         "% of the bare loop",
         90,
         75,
-        quotient(seen("W1w1", RATE), seen("W1w1", RATE, BARE), 100),
+        quotient(seen("W1w1", RATE), seen("W1w1", RATE, BARE.name), 100),
     ),
     Goal("W2: latency between nodes", P50, 160, 220, seen("W2", P50), is_least_best=True),
     Goal("", P99, 300, 600, seen("W2", P99), is_least_best=True),
@@ -93,7 +102,7 @@ GOALS: Final = (
     Goal("W4: fan-out on another node", RATE, 2_300_000, 1_200_000, seen("W4", RATE)),
     Goal("W5: idle connections", "kB each", 8, 14, seen("W5", "kB each"), is_least_best=True),
     Goal("", "set up/s", 4_000, 1_500, seen("W5", "set up/s")),
-    Goal("W6: 1,000 rooms", RATE, 66_000, 45_000, seen("W6", RATE), limit=seen("W6", RATE, BARE)),
+    Goal("W6: 1,000 rooms", RATE, 66_000, 45_000, seen("W6", RATE), limit=seen("W6", RATE, BARE.name)),
     Goal("Lost in all of these", "deliveries", None, 0, lost, is_least_best=True),
     Goal(
         "A delivery with 10,000 subscribers, next to 500",
@@ -102,7 +111,7 @@ GOALS: Final = (
         1.3,
         quotient(seen("subscribers", CPU, at=10_000), seen("subscribers", CPU, at=500)),
         is_least_best=True,
-        limit=quotient(seen("subscribers", CPU, BARE, 10_000), seen("subscribers", CPU, BARE, 500)),
+        limit=quotient(seen("subscribers", CPU, BARE.name, 10_000), seen("subscribers", CPU, BARE.name, 500)),
     ),
     Goal(
         "A publish for one of 8 nodes, next to one of 2",

@@ -129,7 +129,8 @@ FIGURES: Final = {
 SECTIONS: Final = {
     "filters": (
         "Filters",
-        "The same with a filter that has to be evaluated, and with ten rooms that match each publish.",
+        "W1 and W3 with a filter that has to be evaluated, and with ten rooms that match each publish: in W3 it is "
+        "then delivered ten times.",
     ),
     "fairness": (
         "Fairness",

@@ -65,7 +65,7 @@ FILTERS: Final = {
 
 WORKERS: Final = {
     f"{name}, {number} worker{'s' * (number > 1)}": attrs.evolve(task, workers=number, cores=cores_for(2))
-    for name, task in (("W1", W1), ("W4", W4))
+    for name, task in (("W1", W1), ("W1w1", RATES["W1w1"].task), ("W4", W4))
     for number in (1, 2)
 }
 """What the node with the subscribers is asked when it has several processes, and two cores."""
