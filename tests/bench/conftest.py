@@ -99,8 +99,9 @@ def report() -> Iterator[Report]:
     """Where measurements go; on the page at the end, also of a run that was broken off."""
     report = Report()
     yield report
-    if PAGE:
-        update_page(Path(PAGE), report.results())
+    results = report.results()
+    if PAGE and results.measurements:
+        update_page(Path(PAGE), results)
 
 
 @pytest.fixture(scope="session")

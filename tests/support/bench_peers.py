@@ -57,8 +57,10 @@ async def _peer(stack: AsyncExitStack, task: Task, program: str, *options: str) 
 
 
 def _paths(task: Task, ports: list[int], publish: str, answers: int) -> Script:
+    over_http: Script = {"http": ["/pub"], "asks": [1]} if task.http else {}
     return {
         **task.common(),
+        **over_http,
         "publish": [publish],
         "sub.port": ports[-task.reached :],
         "sub.path": [f"/sub/{ROOM}"],

@@ -36,6 +36,8 @@ async def main(port: int) -> None:
     )
     serving = uvicorn.Server(options)
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
+        # asyncio does it for sockets that it opens itself. Connections have it from the listener.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         print(f"listening {listener.getsockname()[1]}", flush=True)
         task = asyncio.create_task(serving.serve(sockets=[listener]))
         await asyncio.to_thread(sys.stdin.read)

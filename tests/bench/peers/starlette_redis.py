@@ -1,6 +1,6 @@
 """Peer: Starlette on uvicorn, with the `broadcaster` library over Redis between the processes.
 
-starlette_redis.py PORT REDIS      `/sub/ROOM` subscribes, `/pub` publishes `{"room": ROOM, …}`
+starlette_redis.py PORT REDIS      `/sub/ROOM` subscribes, `/pub` publishes `{"room": ROOM, …}`, also by POST
 """
 
 import asyncio
@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator
 import uvicorn
 from broadcaster import Broadcast
 from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 broadcast = Broadcast(sys.argv[2])
@@ -38,6 +40,13 @@ async def publish(client: WebSocket) -> None:
             await broadcast.publish(channel=f"room-{json.loads(message)['room']}", message=message)
 
 
+async def post(request: Request) -> JSONResponse:
+    """Serve one publish over HTTP."""
+    message = (await request.body()).decode()
+    await broadcast.publish(channel=f"room-{json.loads(message)['room']}", message=message)
+    return JSONResponse({"status": 200})
+
+
 @contextlib.asynccontextmanager
 async def life(_app: Starlette) -> AsyncIterator[None]:
     """Be connected to Redis."""
@@ -48,13 +57,19 @@ async def life(_app: Starlette) -> AsyncIterator[None]:
 
 async def main(port: int) -> None:
     """Serve until the input ends."""
-    routes = [WebSocketRoute("/sub/{room}", subscribe), WebSocketRoute("/pub", publish)]
+    routes = [
+        WebSocketRoute("/sub/{room}", subscribe),
+        WebSocketRoute("/pub", publish),
+        Route("/pub", post, methods=["POST"]),
+    ]
     app = Starlette(routes=routes, lifespan=life)
     options = uvicorn.Config(
         app, log_level="warning", ws="websockets-sansio", ws_per_message_deflate=False, ws_ping_interval=None
     )
     server = uvicorn.Server(options)
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
+        # asyncio does it for sockets that it opens itself. Connections have it from the listener.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         print(f"listening {listener.getsockname()[1]}", flush=True)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await asyncio.to_thread(sys.stdin.read)
