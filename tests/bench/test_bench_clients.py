@@ -61,8 +61,10 @@ async def asked(asking: Load, flood: Load, window: int | None) -> Ran:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
         if window is not None:
-            # A little longer on both ends, so that nothing is asked when it is over.
-            nursery.start_soon(flood.run, SECONDS + 0.1, window)
+            # A little longer, so that nothing is asked when it is over.
+            flooded = await flood.run(SECONDS + 0.1, window)
+            assert flooded.delivered
+            assert not flooded.missing
     return answers[0]
 
 

@@ -65,6 +65,15 @@ def test_what_is_behind_a_number_is_named() -> None:
     assert "- W1, absent: not there" in text
 
 
+def test_growth_is_drawn_and_told_in_numbers() -> None:
+    places = [measured("Shoal", RATE, [rate], "subscribers", at=at) for at, rate in ((100, 7.0), (1, 5.0))]
+    found = results(*places, measured("Shoal", CPU, [0.5], "subscribers", at=1))
+    assert list(plots(found)) == ["subscribers.svg"]
+    text = page(found)
+    assert "(performance/subscribers.svg)" in text
+    assert "| Shoal | 1 | 5 | 0.5 |\n| Shoal | 100 | 7 |  |" in text, "in rising order"
+
+
 def test_the_state_of_the_code_is_named() -> None:
     one = results(measured("Shoal", RATE, [1]))
     assert "commit `abc`, on 2 cores of abacus" in page(one)
