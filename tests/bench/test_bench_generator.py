@@ -1,7 +1,7 @@
 """The load generator counts right: what comes, what does not, and what is not what it should be.
 
 Against servers made for it, which send frames of known numbers, torn at bad places. A benchmark with a generator that
-miscounts is none, so this is the first part of `make bench`.
+miscounts is none, so this is a part of `make bench`.
 """
 
 from collections.abc import AsyncIterator, Callable
