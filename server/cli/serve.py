@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -183,7 +184,7 @@ def _run_workers(config: LoadedConfig, command: list[str], stop_with_stdin: bool
             if len(directory) > LONGEST_DIRECTORY:
                 fail(f"The path {directory} is too long for sockets in it. Set TMPDIR to a shorter one.")
             supervisor = Supervisor(config, name, command, directory, log)
-            ended_by = trio.run(_supervise, supervisor, config, stop_with_stdin)
+            ended_by = trio.run(_supervise, supervisor, config, log, stop_with_stdin)
     except OSError as error:
         fail(f"The workers need a place for their sockets: {error}. Set TMPDIR to a directory to write in.")
     if ended_by is not None:  # a second signal: as it would have ended a single node
@@ -194,7 +195,9 @@ def _run_workers(config: LoadedConfig, command: list[str], stop_with_stdin: bool
     log.info("workers stopped", server=name)
 
 
-async def _supervise(supervisor: Supervisor, config: LoadedConfig, stop_with_stdin: bool) -> int | None:
+async def _supervise(
+    supervisor: Supervisor, config: LoadedConfig, log: Any, stop_with_stdin: bool
+) -> int | None:
     """Run the workers until a signal stops them; return the second signal, if one came while they stopped."""
     ended_by: int | None = None
     serving = trio.CancelScope()
@@ -206,7 +209,9 @@ async def _supervise(supervisor: Supervisor, config: LoadedConfig, stop_with_std
                 if serving.cancel_called:
                     ended_by = number
                     supervisor.kill()
-                serving.cancel()
+                else:
+                    log.info("workers stopping", signal=signal.Signals(number).name)
+                    serving.cancel()
 
     async with open_inner_nursery() as nursery:
         nursery.start_soon(stop_at_signals)
@@ -221,7 +226,11 @@ async def _supervise(supervisor: Supervisor, config: LoadedConfig, stop_with_std
 def _run_worker(config: LoadedConfig, post: Post) -> None:
     sockets = [socket.socket(fileno=descriptor) for descriptor in post.sockets]
     worker = Worker(number=post.number, of=post.of, directory=post.directory)
-    with hold_directory(post.directory):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_directory(post.directory))
+        except FileNotFoundError:
+            return  # the server ended, with all others, before we began
         trio.run(partial(_serve, config, True, worker, Listening(sockets, is_shared=post.is_shared)))
 
 

@@ -6,6 +6,7 @@ process, in order when it is told to stop, and also when it is killed: each watc
 is here.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import attrs
 import msgspec
 import trio
 
-from server.adapters.listening import Listening, open_listening
+from server.adapters.listening import ListenError, Listening, open_listening
 from server.cli.children import LISTENING, Child, ChildEnded, exit_reason, open_child
 from server.cli.failure import FAILED
 from server.cli.nursery import open_inner_nursery
@@ -104,7 +105,7 @@ class Supervisor:
         listening = await open_listening(self._config.server.host, self._config.server.port)
         try:
             shares = listening.shared_among(count)
-            if listening.is_shared:
+            if shares[0].is_shared:
                 self._log.warning("connections may spread unevenly", workers=count, platform=sys.platform)
             self._workers = [
                 Worker(number, f"{self._name}-{number}", share) for number, share in enumerate(shares, 1)
@@ -117,8 +118,7 @@ class Supervisor:
                 url = self._workers[0].url
                 took_s = round(trio.current_time() - begun, 1)
                 self._log.info("workers serving", server=self._name, workers=count, url=url, took_s=took_s)
-                sys.stdout.write(f"shoal {self._name} listening on {url}\n")
-                sys.stdout.flush()
+                _print(f"shoal {self._name} listening on {url}")
                 await self._until(lambda: False)
         finally:
             for worker in self._workers:
@@ -156,7 +156,11 @@ class Supervisor:
         """Run a process for the worker, again and again, until cancelled or until there is no hope."""
         while self._failure is None:
             begun = trio.current_time()
-            worker.listening.resume()
+            try:
+                worker.listening.resume()
+            except ListenError as error:  # while nobody listened, somebody else took the port
+                self._tell(WorkersFailed(str(error), FAILED))
+                return
             ended = await self._run(worker)
             lived_s = trio.current_time() - begun
             worker.short_lives = 1 if lived_s >= LONG_LIFE_S else worker.short_lives + 1
@@ -182,7 +186,7 @@ class Supervisor:
                 ends_with_stdin=True,
                 speaks_for_itself=True,
                 pass_fds=post.sockets,
-                heard=lambda line: self._heard(worker, line),
+                heard=_pass_on,
             ) as child:
                 worker.child = child
                 with suppress(ChildEnded):
@@ -196,12 +200,6 @@ class Supervisor:
             return ChildEnded(worker.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
         finally:
             worker.is_serving = False
-
-    def _heard(self, worker: Worker, line: str) -> None:
-        """Pass on what a plugin prints."""
-        if worker.is_serving and not line.startswith(SAYS):
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
 
     async def _pause(self, worker: Worker, ended: ChildEnded, lived_s: float) -> None:
         pause_s = restart_pause(worker.short_lives)
@@ -221,6 +219,18 @@ class Supervisor:
 def stop_grace_s(stop_s: float) -> float:
     """Return how long a node may take to stop before it is ended: `limits.stop_s` twice, and 5 s to spare."""
     return 2 * stop_s + 5
+
+
+def _pass_on(line: str) -> None:
+    """Print what a plugin printed."""
+    if not line.startswith(SAYS) and not re.match(LISTENING, line):
+        _print(line)
+
+
+def _print(line: str) -> None:
+    with suppress(BrokenPipeError):  # nobody reads it: no reason to end
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 def _did_not_start(ended: ChildEnded) -> WorkersFailed:

@@ -44,6 +44,14 @@ async def test_sigint_stops_it_in_order() -> None:
         assert (await node.ended()).exit_code == 0
 
 
+async def test_a_closed_terminal_stops_it_in_order_unless_it_is_told_not_to_mind() -> None:
+    async with running_node() as node, running_node(prefix=["nohup"]) as unmoved:
+        for pid in (node.pid, unmoved.pid):
+            os.kill(pid, signal.SIGHUP)
+        assert (await node.ended()).exit_code == 0
+        assert (await unmoved.get("/_healthcheck")).status == 200
+
+
 async def test_a_second_signal_ends_it_at_once() -> None:
     """A client that does not close its side holds up the first stop, but not the second."""
     async with running_node(settings={"limits.stop_s": 600, "limits.close_s": 600}) as node:

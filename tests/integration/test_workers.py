@@ -9,9 +9,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
+from structlog.testing import LogCapture
 
 from server.cli.children import PYTHON_M, ChildEnded, open_child
+from server.cli.shared_directory import make_directory
+from server.cli.workers import Supervisor
+from server.config import load
+from support.http import http
 from support.leftovers import environment, nothing_left_behind, processes_of
 from support.processes import Node, redis_server, running_cluster, running_node
 from support.waiting import TIMEOUT_S, eventually
@@ -169,6 +175,39 @@ async def test_one_line_says_that_all_workers_listen() -> None:
         assert any("workers serving" in line for line in server.log)
 
 
+async def test_workers_talk_over_sockets_that_nobody_else_can_reach(tmp: Path) -> None:
+    async with running_workers(2, tmp=tmp) as server:
+        (directory,) = tmp.iterdir()
+        assert directory.stat().st_mode & 0o077 == 0
+        sockets = Path("/proc/net/unix").read_text()
+        for number in (1, 2):
+            for kind in ("pub", "router"):  # one that listens, and at least one for each who connected
+                assert len(re.findall(rf" {directory}/{number}\.{kind}$", sockets, re.MULTILINE)) >= 2
+        assert server.id == "a"
+
+
+async def test_where_the_kernel_does_not_spread_connections_workers_share_one_socket(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("server.adapters.listening.SPREADS", False)
+    flags = {"server.workers": 2, "server.port": 0, "cluster.redis": NO_REDIS}
+    flags |= {f"cluster.bindings.{name}": "tcp://127.0.0.1:*" for name in ("pub", "router")}
+    config, logged = load(None, {}, flags), LogCapture()
+    words = ["--port=0", f"--redis={NO_REDIS}", "--pub=tcp://127.0.0.1:*", "--router=tcp://127.0.0.1:*"]
+    command = [*PYTHON_M, "server", "serve", *words]
+    with make_directory("shoal-test-") as directory:
+        supervisor = Supervisor(config, "a", command, directory, structlog.wrap_logger(None, [logged]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervisor.run)
+            await eventually(lambda: "workers serving" in [entry["event"] for entry in logged.entries])
+            url = logged.entries[-1]["url"]
+            assert (await http(f"{url}/_plugin/cluster/status")).result["count"] == 2
+            nursery.cancel_scope.cancel()
+    assert logged.entries[0]["event"] == "connections may spread unevenly"
+    assert supervisor.did_end_well()
+    assert capsys.readouterr().out == f"shoal a listening on {url}\n"
+
+
 async def test_two_servers_with_workers_are_one_cluster_with_a_node_beside() -> None:
     async with (
         running_cluster(1) as (single,),
@@ -295,7 +334,27 @@ async def test_when_no_worker_can_be_kept_running_the_server_ends_and_says_why(t
     assert [line for line in end.tail if line.startswith("shoal: ")] == [
         f"{message} (SHOAL_LOG_LEVEL=debug shows where.)"
     ]
-    assert "a plugin speaks" not in end.tail[0]
+    assert "a plugin speaks" in end.tail
+
+
+async def test_a_worker_that_keeps_ending_is_not_waited_for(tmp: Path) -> None:
+    async with running_workers(2) as server:
+        for times in (1, 2):
+            await eventually(lambda: len(workers_of(server)) == 2)
+            await eventually(lambda times=times: said(server, "worker serving again") == times - 1)
+            os.kill(workers_of(server)["a-2"], signal.SIGKILL)
+            await eventually(lambda times=times: said(server, "worker ended") == times)
+        assert any("again_in_s=1.0" in line for line in server.log)
+        answered_by = [(await server.get("/_now")).json["node"] for _ in range(20)]
+        if said(server, "worker serving again") == 1:  # a very slow machine is back before that
+            assert set(answered_by) == {"a-1"}
+        await eventually(lambda: said(server, "worker serving again") == 2)
+        async with clients_at(server, "a-1", "a-2"):
+            pass
+
+
+def said(server: Node, event: str) -> int:
+    return sum(event in line for line in server.log)
 
 
 # -- The server stops ------------------------------------------------------------------------------------------------
@@ -327,8 +386,22 @@ async def test_a_second_signal_ends_all_at_once(tmp: Path) -> None:
             for pid in workers_of(server).values():
                 os.kill(pid, signal.SIGSTOP)  # they cannot stop in order
             server.terminate()
-            os.kill(server.pid, signal.SIGTERM)
+            await eventually(lambda: said(server, "workers stopping"))
+            server.terminate()
             assert (await server.ended()).exit_code == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+async def test_nothing_survives_whenever_it_is_ended(tmp: Path, end: signal.Signals) -> None:
+    """Also while it starts: it is ended as soon as there is a worker at all."""
+    options = ["--workers=2", "--port=0", f"--redis={NO_REDIS}"]
+    async with open_child("serve", [*PYTHON_M, "server", "serve", *options], env=environment(tmp)) as child:
+        await eventually(lambda: any("--worker " in line for line in processes_of(tmp)))
+        os.kill(child.pid, end)
+        with trio.fail_after(TIMEOUT_S):
+            await child.wait()
+        await eventually(lambda: not processes_of(tmp), "all processes have ended")
+        assert list(tmp.iterdir()) == []
 
 
 async def test_nothing_outlives_a_supervisor_that_is_killed(tmp: Path) -> None:
