@@ -10,15 +10,16 @@ No clock, no I/O. The laws (the tests hold them against a model): a connection i
 member of at least one of the room's channels; an empty channel is gone; a room that nobody has is gone.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import IntEnum, StrEnum, unique
 from hashlib import sha256
 from typing import Any
 
 import attrs
 
+from server.core.filter_index import FilterIndex
 from server.core.holds import LEFT_BEFORE_REPLY, Hold
-from server.core.koncorde import Document, Filter, parse
+from server.core.koncorde import Filter, parse
 from server.core.session import Session, Write
 from server.core.values import encode_json
 
@@ -209,27 +210,6 @@ class Left:
     change: Change
 
 
-@attrs.define(eq=False)
-class _Place:
-    """The rooms of one collection. Those without a filter are apart: they need no evaluation."""
-
-    unfiltered: dict[str, Room] = attrs.field(factory=dict)
-    filtered: dict[str, tuple[Callable[[Document], bool], Room]] = attrs.field(factory=dict)
-    """With the test of the filter at hand."""
-
-    def add(self, room: Room) -> None:
-        if room.key.filter is None:
-            self.unfiltered[room.id] = room
-        else:
-            self.filtered[room.id] = (room.key.filter.accepts, room)
-
-    def remove(self, room: Room) -> None:
-        if room.key.filter is None:
-            del self.unfiltered[room.id]
-        else:
-            del self.filtered[room.id]
-
-
 class NotSubscribed(LookupError):
     """The connection is not in this room."""
 
@@ -241,7 +221,8 @@ class Rooms:
     local_count: int = 0
     """Rooms with subscribers on this node."""
     _by_id: dict[str, Room] = attrs.field(factory=dict)
-    _places: dict[tuple[str, str], _Place] = attrs.field(factory=dict)
+    _places: dict[tuple[str, str], FilterIndex[Room]] = attrs.field(factory=dict)
+    """By index and collection."""
     _of_node: dict[str, set[str]] = attrs.field(factory=dict)
     _of_session: dict[str, dict[str, Subscription]] = attrs.field(factory=dict)
 
@@ -264,13 +245,7 @@ class Rooms:
     ) -> list[Room]:
         """Return the rooms of this collection whose filter the document matches. The hot path."""
         place = self._places.get((index, collection))
-        if place is None:
-            return []
-        matching = list(place.unfiltered.values())
-        if place.filtered:
-            document = Document(content, document_id)
-            matching += [room for accepts, room in place.filtered.values() if accepts(document)]
-        return matching
+        return [] if place is None else place.matching(content, document_id)
 
     # -- Connections of this node --------------------------------------------------------------------------------
 
@@ -398,7 +373,8 @@ class Rooms:
         room = self._by_id.get(key.id)
         if room is None:
             room = self._by_id[key.id] = Room(key)
-            self._places.setdefault((key.index, key.collection), _Place()).add(room)
+            place = self._places.setdefault((key.index, key.collection), FilterIndex())
+            place.add(key.id, key.filter, room)
         return room
 
     def _close_unused(self, room: Room) -> None:
@@ -407,6 +383,6 @@ class Rooms:
         key = room.key
         del self._by_id[key.id]
         place = self._places[key.index, key.collection]
-        place.remove(room)
-        if not place.unfiltered and not place.filtered:
+        place.remove(key.id, key.filter)
+        if not place:
             del self._places[key.index, key.collection]

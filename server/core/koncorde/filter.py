@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from server.core.koncorde.anchors import Anchor, anchors_of
 from server.core.koncorde.canonical import canonical_form
 from server.core.koncorde.compile import Predicate, compile_tree
 from server.core.koncorde.document import Document
@@ -21,12 +22,14 @@ class Filter:
     """A parsed filter; two are equal, and hash equally, when they are the same room.
 
     `canonical` is the same in every process for the same room, and different for filters of different meanings.
-    `accepts` tests a prepared document and is what the hot path calls.
+    `accepts` tests a prepared document and is what the hot path calls. A document that has none of the `anchors` need
+    not be tested; None: every document has to be.
     """
 
     root: Node = attrs.field(eq=False)
     canonical: bytes = attrs.field(repr=False)
     accepts: Predicate = attrs.field(eq=False, repr=False)
+    anchors: tuple[Anchor, ...] | None = attrs.field(eq=False, repr=False)
 
     def matches(self, document: Mapping[str, Any], document_id: str | None = None) -> bool:
         """Tell whether a document, with the id as its `_id` if one is given, satisfies the filter.
@@ -42,4 +45,4 @@ def parse(filter: object) -> Filter:
     canonical = canonical_form(root)
     if len(canonical) > MAX_FILTER_BYTES:
         raise FilterError("", f"the filter is {len(canonical)} bytes long, and may be {MAX_FILTER_BYTES}")
-    return Filter(root, canonical, compile_tree(root))
+    return Filter(root, canonical, compile_tree(root), anchors_of(root))

@@ -53,6 +53,9 @@ REGEXP_MEMORY_BYTES = 1 << 20
 node holds one for every room with a `regexp`. An expression that does not fit is refused; one that runs out of cache
 later is still matched in linear time, only slower."""
 
+MAX_ANCHORS = 32
+"""By how many values a filter is found. Each is an entry of an index; a filter of more of them is asked every time."""
+
 MAX_DISTRIBUTED_LITERALS = 1_000
 """How large the canonical form may grow by distributing `and` over `or`, in literals. Fifty `or`s of two would give
 2**50 alternatives. A filter beyond it keeps its nesting in the canonical form; nothing else depends on this."""
