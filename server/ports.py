@@ -13,8 +13,8 @@ class Turn(Protocol):
     def defer(self, flush: Callable[[], None], /) -> None:
         """Call `flush` once, at the end of the present turn."""
 
-    def flush(self) -> None:
-        """Run all that was deferred, now."""
+    def flush(self) -> bool:
+        """Run what was deferred, now; False when some is left over, since it would take too long."""
 
 
 class Relay(Protocol):

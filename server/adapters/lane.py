@@ -49,7 +49,8 @@ class Lane:
             if passed:
                 return passed
             if control is None:
-                self.turn.flush()
+                if not self.turn.flush():
+                    await self.turn.caught_up()
                 data = await self.wire.receive(READ_BYTES - self.frames.bytes_kept)
                 if not data:
                     return b""
@@ -57,4 +58,7 @@ class Lane:
                 self.wire.outbox.finish(echoed_close(control.payload))
                 return b""
             elif control.opcode is Opcode.PING:
-                self.wire.outbox.write(pong_frame(control.payload))
+                with self.turn:
+                    self.wire.outbox.write(pong_frame(control.payload))
+                if self.turn.is_long:
+                    await self.turn.let_others()

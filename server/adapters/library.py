@@ -128,7 +128,8 @@ class _Stream(trio.abc.Stream):
                 await self._receive(texts)
             if passed:
                 return self._claimed(passed)
-            self._turn.flush()
+            if not self._turn.flush():
+                await self._turn.caught_up()
             self._is_dry = True
             data = await self._wire.receive(READ_BYTES - self._frames.bytes_kept)
             self._is_dry = False

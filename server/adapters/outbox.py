@@ -89,6 +89,11 @@ class Outbox:
         """What waits, without the frame that is being written."""
         return self._queue.bytes_waiting
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether half of what may wait does: the client is to take that before it asks for more."""
+        return 2 * self._queue.bytes_waiting > self._limits.outbox_bytes
+
     def write(self, *frames: bytes) -> None:
         """Queue whole frames, to be sent at the end of the turn. Never blocks, never raises."""
         if not self._queue.put(*frames):

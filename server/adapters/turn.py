@@ -1,25 +1,47 @@
 """One turn of the loop, and the one place that flushes.
 
-    reader:   with turn: handle everything that one read gave        (writes queue, and defer a flush each)
-              turn.flush()                                           one write per client, one frame per peer
+    reader:   with turn: handle what one read gave, until `is_long`      (writes queue, and defer a flush each)
+              turn.flush()                                               one write per client, one frame per peer
 
 Whoever queues bytes defers a flush; whoever has handled all that was at hand runs them. What is queued by a task
 that is no reader (a late answer, a timer) is flushed by `run`, one pass of the scheduler later, together with
-everything else of that pass. It refuses to know what a flush does.
+everything else of that pass.
+
+Nobody else runs meanwhile, so both halves of a turn are short: a reader stops when its turn is long, and what cannot be
+flushed in as much time is left over for `run`, a slice in each pass. A reader that leaves something over waits until
+all is caught up before it reads on: that is the back pressure on who publishes more than can be written. It refuses to
+know what a flush does.
 """
 
+from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from types import TracebackType
+from typing import Final
 
 import trio
+
+SLICE_S: Final = 0.004
+"""What handling, or flushing, may take before others have their turn. A request of another client then waits for some
+10 ms behind one that publishes to thousands. Shorter, and fewer writes would be joined: it is some 500 of them."""
+
+FLUSHES_PER_LOOK: Final = 16
+"""Between two looks at the clock: 0.1 ms."""
 
 
 class Turn:
     """Gathers flushes until the work at hand is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        """Take a clock in seconds."""
+        self._clock = clock
         self._deferred: list[Callable[[], None]] = []
+        self._left_over: deque[Callable[[], None]] = deque()
+        self._caught_up: trio.Event | None = None
+        """While somebody waits for that."""
         self._readers = 0
+        self._long_at: float | None = None
+        """When the present turn will be long; None before it begins."""
         self._parked: trio.lowlevel.Task | None = None
         self._is_running = False
 
@@ -29,12 +51,56 @@ class Turn:
         if self._parked is not None and not self._readers:
             self._wake(self._parked)
 
-    def flush(self) -> None:
-        """Run everything deferred, also what is deferred meanwhile."""
+    def flush(self) -> bool:
+        """End the turn: run everything deferred, also what is deferred meanwhile. False when that would take too long:
+        then the rest is left over, and the caller should wait for `caught_up`."""
+        self._long_at = None
+        return not self._deferred or self._run_deferred()
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether nothing is left over."""
+        return not self._left_over
+
+    async def caught_up(self) -> None:
+        """Wait until nothing is left over. Somebody must run `run`."""
+        while self._left_over:
+            if self._caught_up is None:
+                self._caught_up = trio.Event()
+            await self._caught_up.wait()
+
+    async def let_others(self) -> None:
+        """End the turn within what a reader has at hand: flush, and let others have theirs."""
+        if self.flush():
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.caught_up()
+
+    def _run_deferred(self) -> bool:
+        ends_at = self._clock() + SLICE_S
         while self._deferred:
             due, self._deferred = self._deferred, []
-            for flush in due:
+            for done, flush in enumerate(due, 1):
                 flush()
+                if done % FLUSHES_PER_LOOK == 0 and done < len(due) and self._clock() > ends_at:
+                    self._left_over.extend(due[done:])
+                    self._left_over.extend(self._deferred)
+                    self._deferred = []
+                    if self._parked is not None:
+                        self._wake(self._parked)
+                    return False
+        return True
+
+    def _run_left_over(self) -> None:
+        ends_at = self._clock() + SLICE_S
+        while self._left_over:
+            for _ in range(min(FLUSHES_PER_LOOK, len(self._left_over))):
+                self._left_over.popleft()()
+            if self._clock() > ends_at:
+                break
+        if not self._left_over and self._caught_up is not None:
+            self._caught_up.set()
+            self._caught_up = None
 
     # -- Readers --------------------------------------------------------------------------------------------------
     # Within `with turn:` nobody is woken for what is deferred, since the reader's own `flush()` follows. There must be
@@ -42,6 +108,8 @@ class Turn:
 
     def __enter__(self) -> None:
         self._readers += 1
+        if self._long_at is None:
+            self._long_at = self._clock() + SLICE_S
 
     def __exit__(
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -51,20 +119,27 @@ class Turn:
             # The reader will not get to its flush.
             self._wake(self._parked)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether others should have their turn: see `let_others`."""
+        return self._long_at is not None and self._clock() > self._long_at
+
     # -- Everyone else --------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Flush what is deferred outside of any reader's work, until cancelled. One such task per turn."""
+        """Flush what is deferred outside of any reader's work, and what is left over, until cancelled. One such task
+        per turn."""
         if self._is_running:
             raise RuntimeError("Turn.run is running already: one task flushes")
         self._is_running = True
         try:
             while True:
-                if self._deferred:
+                if self._deferred or self._left_over:
                     await trio.lowlevel.checkpoint()
                 else:
                     await self._park()
                 self.flush()
+                self._run_left_over()
         finally:
             self._is_running = False
 

@@ -132,7 +132,10 @@ class WebSocketClient:
     # -- Messages ---------------------------------------------------------------------------------------------------
 
     async def receive(self, messages: Iterable[str | bytes]) -> None:
-        """Do what these messages ask for, in their order. Waits only while as many requests as may be are under way.
+        """Do what these messages ask for, in their order.
+
+        Waits while as many requests as may be are under way, and while the client does not take its answers; lets
+        others have their turn when it took long.
 
         Whoever calls this flushes. A fault of this node ends the connection, and is not raised: trio-websocket's task,
         which is one of the callers, would lose it.
@@ -140,7 +143,9 @@ class WebSocketClient:
         waiting = iter(messages)
         try:
             while self._receive(waiting):
-                self._turn.flush()
+                await self._turn.let_others()
+                if self._outbox.is_behind:
+                    await self._outbox.drained()
                 while self._under_way and len(self._under_way) >= self._limits.requests_in_flight:
                     self._has_room = trio.Event()
                     await self._has_room.wait()
@@ -148,7 +153,7 @@ class WebSocketClient:
             self._fail(failure)
 
     def _receive(self, messages: Iterator[str | bytes]) -> bool:
-        """Take messages until there are no more (False), or no room for another request (True)."""
+        """Take messages until there are no more (False), or `receive` has to wait."""
         session = self._session
         with self._turn:
             for message in messages:
@@ -160,6 +165,8 @@ class WebSocketClient:
                 if isinstance(answer, Response):
                     self._reply(answer)
                 elif answer is not None and self._work_on(answer):
+                    return True
+                if self._turn.is_long or self._outbox.is_behind:
                     return True
         return False
 

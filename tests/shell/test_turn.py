@@ -1,10 +1,17 @@
 """The turn: who flushes, when, and how often."""
 
+from itertools import count
+
 import pytest
 import trio
 import trio.testing
 
-from server.adapters.turn import Turn
+from server.adapters.turn import FLUSHES_PER_LOOK, SLICE_S, Turn
+
+
+def slow_clock() -> Turn:
+    """Return a turn by whose clock more than a slice passes between two looks."""
+    return Turn(count(0.0, 2 * SLICE_S).__next__)
 
 
 async def test_a_reader_flushes_once_for_all_that_it_caused() -> None:
@@ -92,3 +99,79 @@ async def test_one_task_flushes_at_a_time_and_another_may_follow_it() -> None:
         turn.defer(lambda: flushed.append("nobody runs"))
     turn.flush()
     assert flushed == ["nobody runs"] * 2
+
+
+# -- Long turns ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_takes_too_long_to_flush_is_left_over_and_others_have_their_turn_between(
+    nursery: trio.Nursery,
+) -> None:
+    turn, order = slow_clock(), []
+    nursery.start_soon(turn.run)
+    await trio.testing.wait_all_tasks_blocked()
+    flushes = 4 * FLUSHES_PER_LOOK
+    with turn:
+        for number in range(flushes):
+            turn.defer(lambda number=number: order.append(number))  # type: ignore[misc]  # bound now, not at the end
+    assert not turn.flush()
+    assert len(order) == FLUSHES_PER_LOOK
+    assert not turn.is_caught_up
+
+    turns_of_another = 0
+    while not turn.is_caught_up:
+        before = len(order)
+        with turn:
+            turn.defer(lambda: order.append(-1))
+        assert turn.flush()  # what is left over is not this one's to flush
+        assert order[-1] == -1
+        await trio.lowlevel.checkpoint()
+        assert len(order) <= before + 1 + 2 * FLUSHES_PER_LOOK  # one pass, or two where this one fell between
+        turns_of_another += 1
+    assert turns_of_another >= 2
+    await turn.caught_up()
+    assert [number for number in order if number >= 0] == list(range(flushes))
+
+
+async def test_what_is_deferred_while_something_is_left_over_comes_behind_it(nursery: trio.Nursery) -> None:
+    turn, order = slow_clock(), []
+
+    def first() -> None:
+        order.append("first")
+        turn.defer(lambda: order.append("deferred by a flush"))
+
+    with turn:
+        turn.defer(first)
+        for _ in range(FLUSHES_PER_LOOK):
+            turn.defer(lambda: order.append("more"))
+    nursery.start_soon(turn.run)
+    await turn.let_others()
+    assert order == ["first", *["more"] * FLUSHES_PER_LOOK, "deferred by a flush"]
+
+
+async def test_several_wait_until_all_is_caught_up(nursery: trio.Nursery) -> None:
+    turn, flushed = slow_clock(), []
+    for _ in range(3 * FLUSHES_PER_LOOK):
+        turn.defer(lambda: flushed.append(True))
+    assert not turn.flush()
+    async with trio.open_nursery() as waiting:
+        for _ in range(3):
+            waiting.start_soon(turn.caught_up)
+        nursery.start_soon(turn.run)
+    assert len(flushed) == 3 * FLUSHES_PER_LOOK
+
+
+async def test_a_turn_is_long_after_a_slice_and_begins_anew_with_a_flush() -> None:
+    now = 0.0
+    turn = Turn(lambda: now)
+    assert not turn.is_long
+    for _ in range(2):
+        with turn:
+            assert not turn.is_long
+        now += SLICE_S / 2
+        with turn:
+            assert not turn.is_long
+            now += SLICE_S
+            assert turn.is_long
+        assert turn.flush()
+        assert not turn.is_long

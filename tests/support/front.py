@@ -7,7 +7,8 @@ import itertools
 import json
 import os
 import struct
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,6 +44,9 @@ class ProbeController:
     name: str = "probe"
     gate: trio.Event = attrs.field(factory=trio.Event)
     """What `wait` waits for."""
+    echoed: list[str] = attrs.field(factory=list)
+    """Ids of the requests for `echo`, in the order in which they were worked on."""
+    big_answers: int = 0
     waiting: int = 0
     was_sent: trio.Event = attrs.field(factory=trio.Event)
     sessions: list[Session] = attrs.field(factory=list)
@@ -65,6 +69,7 @@ class ProbeController:
 
     @action(http=[("GET", "/probe"), ("POST", "/probe"), ("PUT", "/probe")])
     def echo(self, request: Request) -> dict[str, Any]:
+        self.echoed.append(request.id)
         return {"body": request.body, "args": request.args}
 
     @action(http=[("GET", "/probe/wait")])
@@ -88,6 +93,7 @@ class ProbeController:
 
     @action(http=[("GET", "/probe/big")])
     def big(self, request: Request) -> str:
+        self.big_answers += 1
         return "x" * request.integer("size")
 
     @action()
@@ -144,13 +150,15 @@ class Front:
 
 
 @asynccontextmanager
-async def open_front(host: str = "127.0.0.1", port: int = 0, **limits: Any) -> AsyncIterator[Front]:
-    """Run a front door with these limits for as long as the context lasts."""
+async def open_front(
+    host: str = "127.0.0.1", port: int = 0, clock: Callable[[], float] = time.perf_counter, **limits: Any
+) -> AsyncIterator[Front]:
+    """Run a front door with these limits for as long as the context lasts. `clock` is what a turn is timed by."""
     ids = itertools.count(1)
     log = CapturingLogger()
     bound = structlog.wrap_logger(log, processors=[])
     config = LoadedConfig(server=ServerConfig(host=host, port=port), limits=Limits(**limits))
-    counters, turn, probe, actions = OutboxCounters(), Turn(), ProbeController(), ActionTable()
+    counters, turn, probe, actions = OutboxCounters(), Turn(clock), ProbeController(), ActionTable()
     actions.add(probe)
     dispatch = Dispatch(config.limits, bound)
     dispatch.add(listeners_of(probe.name, probe))
