@@ -157,7 +157,7 @@ class WebSocketClient:
         session = self._session
         with self._turn:
             for message in messages:
-                if not message or session is None or self._is_stopping or self._is_over:
+                if session is None or self._is_stopping or self._is_over:
                     continue
                 if not self._outbox.is_open:
                     continue
