@@ -151,9 +151,18 @@ class Front:
 
 @asynccontextmanager
 async def open_front(
-    host: str = "127.0.0.1", port: int = 0, clock: Callable[[], float] = time.perf_counter, **limits: Any
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    app_type: type[App] = App,
+    timeout_s: float = TIMEOUT_S,
+    **limits: Any,
 ) -> AsyncIterator[Front]:
-    """Run a front door with these limits for as long as the context lasts. `clock` is what a turn is timed by."""
+    """Run a front door with these limits for as long as the context lasts, which is `timeout_s` at the most.
+
+    `clock` is what a turn is timed by.
+    """
     ids = itertools.count(1)
     log = CapturingLogger()
     bound = structlog.wrap_logger(log, processors=[])
@@ -166,7 +175,7 @@ async def open_front(
         node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit, defer=turn.defer
     )
     actions.add(RealtimeController(realtime))
-    app = App(
+    app = app_type(
         node_id="test-node",
         actions=actions,
         dispatch=dispatch,
@@ -191,7 +200,7 @@ async def open_front(
         front = Front(
             addresses, host, port, app, probe, turn, counters, config.limits, log, stopping, stopped
         )
-        with trio.fail_after(TIMEOUT_S):
+        with trio.fail_after(timeout_s):
             yield front
         nursery.cancel_scope.cancel()
 
