@@ -70,6 +70,10 @@ test-all: setup ## Run the tests that take long, too (after `make test`)
 chaos: setup ## Only this part of test-all: break real clusters, and judge what clients saw
 	$(BIN)/pytest -m "slow and not bench" tests/chaos
 
+.PHONY: autobahn
+autobahn: setup ## Hold the WebSocket front to the Autobahn suite (needs a Python 2.7); a part of it: CASES=6.*,7.*
+	@PYTHONPATH=tests $(BIN)/python -m support.autobahn $(if $(CASES),--cases '$(CASES)')
+
 .PHONY: simulate
 simulate: setup ## Play random lives of small clusters: SEEDS=10000 of them, or show one: SEED=4711
 	@PYTHONPATH=tests $(BIN)/python -m support.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
@@ -107,6 +111,6 @@ LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-in
 
 .PHONY: clean
 clean: ## Remove what was made: .venv, node_modules, caches
-	rm -rf $(VENV) .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info
+	rm -rf $(VENV) .venv-peers .venv-autobahn build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage *.egg-info
 	find . -name node_modules -prune -exec rm -rf {} +
 	find cluster server plugins tests -name __pycache__ -prune -exec rm -rf {} +

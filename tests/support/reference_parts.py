@@ -28,6 +28,7 @@ from server.config import LoadedConfig
 from server.core.errors import CATALOGUE
 from server.core.limits import Limits
 from server.node import assemble
+from support.autobahn_results import JUDGED, Row, Verdict, expected
 from support.documents import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -269,6 +270,33 @@ def _kind(kind: Any) -> str:
             raise AssertionError(f"no word for {kind}")
 
 
+# -- The Autobahn suite ----------------------------------------------------------------------------------------------
+
+
+def autobahn_table() -> str:
+    """What every run of the suite must show."""
+    verdicts = [verdict for verdict in Verdict if verdict is not Verdict.FAILED]
+
+    def figures(row: Row) -> tuple[str, ...]:
+        return tuple(str(row.counts.get(verdict) or "") for verdict in verdicts)
+
+    rows = [(f"{row.section.number}. {row.section.title}", *figures(row)) for row in expected()]
+    totals = (str(sum(row.counts.get(verdict, 0) for row in expected())) for verdict in verdicts)
+    headings = " | ".join(["section", *(verdict.value for verdict in verdicts)])
+    return table(headings, iter([*rows, ("all", *totals)]))
+
+
+def autobahn_exceptions() -> str:
+    """The cases that do not simply pass, with reasons."""
+    return table(
+        "case | counts as | closed with | why",
+        (
+            (f"`{known.cases}`", known.verdict.value, str(known.close_code), known.reason)
+            for known in JUDGED.known
+        ),
+    )
+
+
 # -- The API ---------------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +343,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "changes": message_table(messages.Change),
     "structures": struct_table(messages.Notification, messages.LinkReport),
     "card": struct_table(Card, Near),
+    "autobahn results": autobahn_table,
+    "autobahn exceptions": autobahn_exceptions,
     "actions": action_table,
     "errors": error_table,
 }
