@@ -93,7 +93,8 @@ import json, signal, sys
 
 def run():
     spec = json.load(open(sys.argv[sys.argv.index("-s") + 1]))
-    cases = [case for case in spec["cases"] if case not in spec["exclude-cases"]]
+    wanted = [case.replace("*", "1.1") for case in spec["cases"]]
+    cases = [case for case in wanted if case not in spec["exclude-cases"]]
     print("Ok, will run %d test cases against 1 servers" % len(cases))
     if not cases:
         signal.pause()
@@ -139,3 +140,44 @@ async def test_a_suite_that_fails_is_no_result(suite: Suite, tmp_path: Path) -> 
         pytest.raises(SuiteUnavailable, match=r"ended with 1:\n(.*\n)*the suite broke"),
     ):
         await suite.run("ws://127.0.0.1:1/", ["1.1", "6.6"], [], tmp_path / "out", print)
+
+
+async def test_cases_that_need_room_go_to_a_server_that_has_it(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autobahn, "OUT", tmp_path / "build")
+    results, logged = await autobahn.run_all(suite, ["1.1.1", "9.1.4"])
+    assert [result.case for result in results] == ["1.1.1", "9.1.4"]
+    assert logged == []
+    ran = {
+        path.parent.name: list(json.loads(path.read_text())["Shoal"])
+        for path in tmp_path.glob("build/*/index.json")
+    }
+    assert ran == {"limits-as-they-are": ["1.1.1"], "more-room": ["9.1.4"]}
+
+
+@pytest.mark.parametrize(
+    ("cases", "ends_with", "shown"),
+    [
+        ("1.1.1,9.1.4", 0, "in all"),
+        ("12.1.1", 1, "FAULT 12.1.1: passes now, so it need not be excepted any more"),
+        ("9.1.4,6.6", 1, "the suite broke"),
+        ("*", 1, "FAULT section 2: 0 cases ran, and there are 11"),
+    ],
+)
+def test_the_command_ends_as_the_cases_did(
+    cases: str,
+    ends_with: int,
+    shown: str,
+    suite: Suite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(autobahn, "ROOT", tmp_path)
+    monkeypatch.setattr(autobahn, "OUT", tmp_path / "build")
+    monkeypatch.setattr(autobahn, "Suite", lambda _: suite)
+    monkeypatch.setattr(autobahn, "find_python", lambda _: sys.executable)
+    monkeypatch.setattr(autobahn, "install", lambda *_: None)
+    assert autobahn.main(["--cases", cases]) == ends_with
+    assert shown in "".join(capsys.readouterr())
