@@ -5,6 +5,8 @@ import json
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -384,3 +386,18 @@ def test_what_the_reference_says_is_what_there_is() -> None:
 def test_every_setting_says_what_it_is() -> None:
     for text in re.findall(r"^### (\S+)\n\n(.*)\n", reference(bundled_tables()), re.MULTILINE):
         assert len(text[1]) > 10, f"{text[0]} has no help"
+
+
+def test_a_node_does_not_pay_for_the_tables_of_other_commands() -> None:
+    """In a process of its own, since this one has rich."""
+    program = """
+import sys
+from server.cli.commands import shoal
+shoal.get_command(None, "serve")
+assert "server.node" in sys.modules
+assert "structlog" in sys.modules
+assert "rich" not in sys.modules
+import rich.table  # whoever wants it, such as a plugin, gets it
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
