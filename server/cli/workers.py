@@ -69,7 +69,7 @@ def restart_pause(short_lives: int) -> float:
 
 
 @attrs.define(eq=False)
-class Worker:
+class Place:
     """One place in the server, taken by one process after the other."""
 
     number: int
@@ -93,7 +93,7 @@ class Supervisor:
         self._command = command
         self._directory = directory
         self._log = log
-        self._workers: list[Worker] = []
+        self._places: list[Place] = []
         self._is_up = False
         self._changed = trio.Event()
         self._failure: WorkersFailed | None = None
@@ -107,34 +107,34 @@ class Supervisor:
             shares = listening.shared_among(count)
             if shares[0].is_shared:
                 self._log.warning("connections may spread unevenly", workers=count, platform=sys.platform)
-            self._workers = [
-                Worker(number, f"{self._name}-{number}", share) for number, share in enumerate(shares, 1)
+            self._places = [
+                Place(number, f"{self._name}-{number}", share) for number, share in enumerate(shares, 1)
             ]
             async with open_inner_nursery() as nursery:
-                for worker in self._workers:
-                    nursery.start_soon(self._keep, worker)
-                await self._until(lambda: all(worker.is_serving for worker in self._workers))
+                for place in self._places:
+                    nursery.start_soon(self._keep, place)
+                await self._until(lambda: all(place.is_serving for place in self._places))
                 self._is_up = True
-                url = self._workers[0].url
+                url = self._places[0].url
                 took_s = round(trio.current_time() - begun, 1)
                 self._log.info("workers serving", server=self._name, workers=count, url=url, took_s=took_s)
                 _print(f"shoal {self._name} listening on {url}")
                 await self._until(lambda: False)
         finally:
-            for worker in self._workers:
-                worker.listening.close()
+            for place in self._places:
+                place.listening.close()
             listening.close()
         raise AssertionError("the workers run until this is cancelled or fails")
 
     def did_end_well(self) -> bool:
         """Whether the last process of each worker ended with exit code 0."""
-        return not any(worker.child.exit_code for worker in self._workers if worker.child is not None)
+        return not any(place.child.exit_code for place in self._places if place.child is not None)
 
     def kill(self) -> None:
         """End all workers at once."""
-        for worker in self._workers:
-            if worker.child is not None:
-                worker.child.kill()
+        for place in self._places:
+            if place.child is not None:
+                place.child.kill()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -143,7 +143,7 @@ class Supervisor:
             await self._changed.wait()
 
     def _does_any_serve(self) -> bool:
-        return any(worker.is_serving for worker in self._workers)
+        return any(place.is_serving for place in self._places)
 
     def _tell(self, failure: WorkersFailed | None = None) -> None:
         self._failure = self._failure or failure
@@ -152,67 +152,69 @@ class Supervisor:
 
     # -- One worker -------------------------------------------------------------------------------------------------
 
-    async def _keep(self, worker: Worker) -> None:
-        """Run a process for the worker, again and again, until cancelled or until there is no hope."""
+    async def _keep(self, place: Place) -> None:
+        """Run a process at the place, again and again, until cancelled or until there is no hope."""
         while self._failure is None:
             begun = trio.current_time()
             try:
-                worker.listening.resume()
+                place.listening.resume()
             except ListenError as error:  # while nobody listened, somebody else took the port
                 self._tell(WorkersFailed(str(error), FAILED))
                 return
-            ended = await self._run(worker)
+            ended = await self._run(place)
             lived_s = trio.current_time() - begun
-            worker.short_lives = 1 if lived_s >= LONG_LIFE_S else worker.short_lives + 1
-            if not self._is_up or (worker.short_lives >= HOPELESS and not self._does_any_serve()):
+            place.short_lives = 1 if lived_s >= LONG_LIFE_S else place.short_lives + 1
+            if not self._is_up or (place.short_lives >= HOPELESS and not self._does_any_serve()):
                 self._tell(_did_not_start(ended))
             else:
-                await self._pause(worker, ended, lived_s)
+                await self._pause(place, ended, lived_s)
 
-    async def _run(self, worker: Worker) -> ChildEnded:
+    async def _run(self, place: Place) -> ChildEnded:
         post = Post(
-            number=worker.number,
-            of=len(self._workers),
+            number=place.number,
+            of=len(self._places),
             directory=self._directory,
-            sockets=[sock.fileno() for sock in worker.listening.sockets],
-            is_shared=worker.listening.is_shared,
+            sockets=[sock.fileno() for sock in place.listening.sockets],
+            is_shared=place.listening.is_shared,
         )
-        place = ["--name", worker.name, "--worker", msgspec.json.encode(post).decode()]
+        words = ["--name", place.name, "--worker", msgspec.json.encode(post).decode()]
         try:
             async with open_child(
-                worker.name,
-                [*self._command, *place],
+                place.name,
+                [*self._command, *words],
                 grace_s=stop_grace_s(self._config.limits.stop_s),
                 ends_with_stdin=True,
                 speaks_for_itself=True,
                 pass_fds=post.sockets,
                 heard=_pass_on,
             ) as child:
-                worker.child = child
+                place.child = child
                 with suppress(ChildEnded):
-                    worker.url = (await child.line(LISTENING))["url"]
-                    worker.is_serving = True
+                    place.url = (await child.line(LISTENING))["url"]
+                    place.is_serving = True
                     if self._is_up:
-                        self._log.info("worker serving again", worker=worker.name, pid=child.pid)
+                        self._log.info("worker serving again", worker=place.name, pid=child.pid)
                     self._tell()
-                return await child.wait()
+                ended = await child.wait()
+                place.child = None  # how it ended is known here; what counts at the stop is who lives then
+                return ended
         except OSError as error:  # the machine has no process or memory to spare at the moment
-            return ChildEnded(worker.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
+            return ChildEnded(place.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
         finally:
-            worker.is_serving = False
+            place.is_serving = False
 
-    async def _pause(self, worker: Worker, ended: ChildEnded, lived_s: float) -> None:
-        pause_s = restart_pause(worker.short_lives)
+    async def _pause(self, place: Place, ended: ChildEnded, lived_s: float) -> None:
+        pause_s = restart_pause(place.short_lives)
         self._log.warning(
             "worker ended",
-            worker=worker.name,
+            worker=place.name,
             reason=exit_reason(ended.exit_code),
             said=_said(ended),
             lived_s=round(lived_s, 1),
             again_in_s=pause_s,
         )
         if pause_s:
-            worker.listening.pause()
+            place.listening.pause()
             await trio.sleep(pause_s)
 
 

@@ -337,6 +337,7 @@ async def test_when_no_worker_can_be_kept_running_the_server_ends_and_says_why(t
     assert "a plugin speaks" in end.tail
 
 
+@pytest.mark.slow
 async def test_a_worker_that_keeps_ending_is_not_waited_for(tmp: Path) -> None:
     async with running_workers(2) as server:
         for times in (1, 2):
@@ -360,7 +361,10 @@ def said(server: Node, event: str) -> int:
 # -- The server stops ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "end",
+    [signal.SIGTERM, *(pytest.param(end, marks=pytest.mark.slow) for end in (signal.SIGINT, signal.SIGHUP))],
+)
 async def test_a_signal_stops_all_workers_in_order(tmp: Path, end: signal.Signals) -> None:
     with nothing_left_behind(tmp):
         async with running_workers(2, tmp=tmp) as server, clients_at(server, "a-1", "a-2") as spread:
@@ -391,6 +395,7 @@ async def test_a_second_signal_ends_all_at_once(tmp: Path) -> None:
             assert (await server.ended()).exit_code == -signal.SIGTERM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 async def test_nothing_survives_whenever_it_is_ended(tmp: Path, end: signal.Signals) -> None:
     """Also while it starts: it is ended as soon as there is a worker at all."""

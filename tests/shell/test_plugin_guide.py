@@ -39,6 +39,11 @@ async def test_the_smallest_plugin(module: ModuleType) -> None:
         assert (line["plugin"], line["url"]) == ("welcome", node.node.info.url())
 
 
+async def test_work_that_is_done_once(module: ModuleType) -> None:
+    async with open_test_node(plugins=[(module.Sweeper, None)]) as node:
+        assert len(node.log.said("sweeping")) == 1
+
+
 async def test_the_configuration(module: ModuleType, tmp_path: Path) -> None:
     file = tmp_path / "shoal.toml"
     file.write_text(blocks("toml")[0].replace('"cluster", ', ""))
