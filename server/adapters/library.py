@@ -34,6 +34,9 @@ _HANDSHAKE: Final = (
 
 _FAULTS: Final = frozenset((CloseCode.PROTOCOL_ERROR, CloseCode.BAD_TEXT))
 
+_BAD_TEXT: Final = "text that is not UTF-8"
+"""Said for the library, which repeats Python's decoder: a codec, and a position in some part of the message."""
+
 
 async def take_over(lane: Lane, passed: bytes, limits: Limits, receive: Receive) -> None:
     """Take what a client sends, `passed` and all that follows it in the lane, to its end."""
@@ -63,7 +66,9 @@ async def _take(connection: WebSocketConnection, wire: Wire, stream: "_Stream", 
         except ConnectionClosed as closed:
             # Said by trio-websocket when it finds a frame that must not be; it does not say it to the client.
             if closed.reason is not None and closed.reason.code in _FAULTS:
-                wire.outbox.finish(close_frame(closed.reason.code, closed.reason.reason or ""))
+                is_text = closed.reason.code == CloseCode.BAD_TEXT
+                reason = _BAD_TEXT if is_text else closed.reason.reason or ""
+                wire.outbox.finish(close_frame(closed.reason.code, reason))
             return
         await receive((message,))
         stream.passed_on_is_received()

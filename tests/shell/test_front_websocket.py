@@ -315,6 +315,20 @@ async def test_frames_that_break_the_protocol_close_with_the_code_that_says_so()
         assert front.log.calls == []
 
 
+async def test_bad_text_is_called_that_wherever_it_is_found() -> None:
+    async with open_front() as front:
+        for data in (
+            masked(b"\xff"),
+            masked(b"\xff" * 20_000),
+            masked(b"\xce\xba\xe1", is_final=False) + masked(b"\xf4\x90", CONTINUATION),
+            masked(b"\x03\xe8\xff", CLOSE),
+        ):
+            async with raw_client(front) as client:
+                await client.upgrade()
+                await client.send(data)
+                assert await client.close_code() == (CloseCode.BAD_TEXT, "text that is not UTF-8")
+
+
 async def test_a_declared_size_beyond_everything_costs_nothing() -> None:
     async with open_front() as front, raw_client(front) as client:
         await client.upgrade()
