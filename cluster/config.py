@@ -154,6 +154,8 @@ class MeshConfig:
             ask_every=heartbeat / 2,
             down_after=3.5 * heartbeat,
             stall_after=0.8 * heartbeat,
+            canary_every=2 * heartbeat,
+            deaf_after=4.5 * heartbeat,
             unheard_after=self.timers.discover_timeout / 1000,
             greet_at_most=self.timers.join_attempt_interval / 1000,
             forget_after=self.retry_join * self.timers.join_attempt_interval / 1000,

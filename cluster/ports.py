@@ -73,7 +73,8 @@ class Transport(Protocol):
         """Drop the connection to the peer and what waits to be sent to it."""
 
     def publish(self, frame: bytes) -> bool:
-        """To every peer that subscribed to the frame's topic; False when one of them could not take it (its queue is
+        """To every peer that subscribed to the frame's topic, and to this node itself if it did: through the same two
+        sockets, so that it comes back only when both work. False when one of them could not take it (its queue is
         full): the others got it."""
 
     def ask(self, node: str, frame: bytes) -> bool:

@@ -100,10 +100,13 @@ class MemoryTransport:
         self._peers.pop(node, None)
 
     def publish(self, frame: bytes) -> bool:
-        """To every transport that is connected here and subscribed to the frame's topic; False when one is full."""
+        """To every transport that is connected here and subscribed to the frame's topic, and to this one if it is;
+        False when one is full."""
         is_taken = True
         for receiver in set(self._network._transports.values()):
-            is_connected = any(card.pub in self._is_at for card in receiver._peers.values())
+            is_connected = receiver is self or any(
+                card.pub in self._is_at for card in receiver._peers.values()
+            )
             if is_connected and any(frame.startswith(topic) for topic in receiver._topics):
                 is_taken &= self._send(receiver, frame, lambda arrivals: arrivals.published([frame]))
         return is_taken
@@ -143,7 +146,7 @@ class MemoryTransport:
         if len(receiver._inbox) >= QUEUE:
             return False
         sender = self._addresses.pub
-        if not self._network.is_lost(sender, receiver._addresses.pub, frame):
+        if receiver is self or not self._network.is_lost(sender, receiver._addresses.pub, frame):
             receiver._put(hand_over)
         return True
 

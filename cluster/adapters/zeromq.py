@@ -34,6 +34,9 @@ SEED_QUEUE: Final = 4
 FRAMES_AT_ONCE: Final = 256
 """Frames read in one go before other tasks get their turn: about a millisecond's worth."""
 
+ITSELF: Final = "inproc://itself"
+"""Where this node's SUB hears its own PUB. The name is known within one context, and every transport has its own."""
+
 FAREWELL_MS: Final = 500
 """How long closing waits for the last frames (the farewell) to leave."""
 
@@ -76,6 +79,8 @@ class ZeroMqTransport:
             if near is not None:
                 _bind(self._pub, near.pub)
                 _bind(self._router.socket, near.router)
+            _bind(self._pub, ITSELF)
+            self._sub.socket.connect(ITSELF)
             yield bound
         finally:
             for node in list(self._peers):

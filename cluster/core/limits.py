@@ -39,6 +39,12 @@ class Limits:
     greet_at_most: float = 1.0
     """The longest wait between two attempts to join a peer."""
 
+    canary_every: float = 1.0
+    """Between two canaries for a peer to which nothing else is said: half as many frames again as the heartbeats."""
+
+    deaf_after: float = 2.25
+    """Without a canary, a node is deaf or mute: two can be lost or late, and it is said within three seconds."""
+
     repair_every: float = 0.1
     """Between two requests for the same missing range: a few round trips of a slow network."""
 

@@ -19,6 +19,7 @@ import attrs
 from cluster.core import messages
 from cluster.core.effects import Ask, Belief, Connect, Effect
 from cluster.core.following import Follower
+from cluster.core.hearing import Hearing
 from cluster.core.identity import Card, Epoch
 from cluster.core.limits import Limits
 from cluster.core.liveness import Health, Liveness
@@ -40,11 +41,12 @@ class Me:
     """What every part of the core needs to know of this node: its name, its card and epoch of the moment, and numbers
     used once."""
 
-    __slots__ = ("_nonce", "card", "epoch", "id", "is_serving", "sealed_card")
+    __slots__ = ("_nonce", "card", "epoch", "id", "is_serving", "sealed_card", "takes_clients")
 
     def __init__(self, card: Card, sealed_card: bytes) -> None:
         self.id = card.id
         self.is_serving = False
+        self.takes_clients = True
         self._nonce = 0
         self.take_card(card, sealed_card)
 
@@ -84,7 +86,7 @@ class Link:
         self.epoch = card.epoch
         self.sync = Sync.GREETING
         self.liveness = Liveness(limits, now)
-        self.slice = PeerSlice(card.id)
+        self.hearing, self.slice = Hearing(now), PeerSlice(card.id)
         self.mailbox = Mailbox(card.id, limits, self._ask_for_notifications)
         self.outgoing: Outbound[Notification, list[str]] = Outbound(
             limits.notify_log_bytes, limits.log_age, _rooms_of, limits.cut_items
@@ -112,6 +114,7 @@ class Link:
         self.connected_at: float | None = None
         self.peer_links: dict[str, LinkReport] = {}
         """What the peer's last heartbeat says of others."""
+        self.takes_clients = True  # as it says
         self._me = me
         self._limits = limits
         self._state = self._follow_state(0)
@@ -127,7 +130,7 @@ class Link:
 
     @property
     def id(self) -> str:
-        """The peer's node id."""
+        """The peer's name."""
         return self.card.id
 
     @property
@@ -189,6 +192,7 @@ class Link:
             position=received.position,
             repaired=received.repaired,
             lost=received.lost,
+            told_ms=max(0, round(1000 * (now - self.hearing.told_at))),
         )
 
     # -- joining --
@@ -312,7 +316,7 @@ class Link:
         self.mailbox.heartbeat(tail if boot == self._me.epoch.boot else 0, now, out)
         if self.sync is Sync.LIVE:
             self._state.learn_tail(beat.state_tail, now, out)
-        self.peer_links = beat.links
+        self.peer_links, self.takes_clients = beat.links, beat.takes_clients
         report = beat.links.get(self._me.id)
         self.is_known_to_peer = report is not None and report.is_live and report.epoch == self._me.epoch
         if report is None:  # it is alive and does not know us: our hello was lost, say
@@ -320,6 +324,7 @@ class Link:
             self._ask(messages.Hello(self._me.id, self._me.epoch, card, nonce), out)
         elif report.epoch.boot == self._me.epoch.boot and report.position <= self.outgoing.tail:
             self.accounted = Accounted(report.position, report.repaired, report.lost)
+            self.hearing.reported(report.told_ms, now)
             self.outgoing.confirm(report.position)
             if report.is_live:
                 self.applied_by_peer(report.epoch, report.applied)

@@ -100,8 +100,8 @@ class Notification(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class LinkReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the origin of a heartbeat holds of one peer: the peer's epoch, whether the link is live, when it was
-    heard last (milliseconds ago), the last state change applied, and what became of the notifications up to
-    `position`."""
+    heard last (milliseconds ago), the last state change applied, what became of the notifications up to `position`, and
+    how long ago something came from it under the origin's notify topic (milliseconds): a canary, if nothing else."""
 
     epoch: Epoch
     is_live: bool
@@ -110,6 +110,7 @@ class LinkReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position: Number
     repaired: Number
     lost: Number
+    told_ms: Number | None = None
 
 
 NotifyTails = Annotated[dict[NodeId, tuple[Number, Number]], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]
@@ -120,11 +121,13 @@ NotifyTails = Annotated[dict[NodeId, tuple[Number, Number]], msgspec.Meta(max_le
 
 
 class Heartbeat(Message, frozen=True, tag=1):
-    """A sign of life with the tails of the origin's streams, so that a lost last message is noticed."""
+    """A sign of life with the tails of the origin's streams, so that a lost last message is noticed. `takes_clients`:
+    those who have to look for another node may go to the origin."""
 
     state_tail: Number
     notify_tails: NotifyTails
     links: Annotated[dict[NodeId, LinkReport], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]
+    takes_clients: bool = True
 
 
 class Farewell(Message, frozen=True, tag=2):
@@ -142,7 +145,8 @@ class State(Message, frozen=True, tag=3):
 
 
 class Notify(Message, frozen=True, tag=4):
-    """Notifications `first`, `first + 1`, … from the origin to the node that the topic names."""
+    """Notifications `first`, `first + 1`, … from the origin to the node that the topic names. Without any it is a
+    canary: nothing is said, and it can be heard."""
 
     first: Number
     items: Annotated[list[Notification], msgspec.Meta(max_length=BATCH_ITEMS)]

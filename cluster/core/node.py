@@ -1,8 +1,8 @@
 """One node of the mesh, without I/O: it is given frames and the time, and says what to send.
 
     facts       cards_read, pool_failed, published, asked, answered, hung_up, time_passed
-    requests    say (rooms and notifications), flush, reset, leave
-    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, why_not_ready, links
+    requests    say (rooms and notifications), flush, reset, drain, leave
+    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, why_not_ready, is_deaf_or_mute, links
 
 Every fact and request returns the effects to carry out, in order.
 
@@ -26,6 +26,7 @@ from cluster.core.messages import Question, Reply
 from cluster.core.peers import Peers
 from cluster.core.publisher import Publisher
 from cluster.core.readiness import Readiness
+from cluster.core.senses import Senses
 from cluster.errors import FrameError
 
 OUTBID_STEP = 1000
@@ -68,8 +69,8 @@ class MeshNode:
         )
         self._reset_nonce = 0
         self._reset_waits: set[str] = set()
+        self._senses = Senses(limits, now)
         self._beat_at = now
-        self._is_leaving = False
         self.say = Publisher(self._me, limits, self._peers.links)
         """What this node says of itself and to its peers; nothing is sent before `flush`."""
         self.bad_frames = 0
@@ -131,9 +132,12 @@ class MeshNode:
 
     def why_not_ready(self) -> str | None:
         """The reason, for people, why this node must not be relied on now; None when it may be."""
-        if self._is_leaving:
-            return "this node is leaving the cluster"
-        return self._readiness.why_not(self.links, self._me.epoch)
+        return self._senses.complaint or self._readiness.why_not(self.links, self._me.epoch)
+
+    @property
+    def is_deaf_or_mute(self) -> bool:
+        """Whether what others publish does not reach this node, or what it publishes does not reach them."""
+        return self._senses.complaint is not None
 
     def reset_waits_for(self) -> list[str]:
         """Peers that have not taken the last reset yet, or between which and any other node a slice is not read
@@ -152,7 +156,7 @@ class MeshNode:
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do. Calling it earlier does no harm."""
         links = (link.next_deadline() for link in self.links)
-        return min([self._beat_at, self._admission.next_deadline(), *links])
+        return min([self._beat_at, self._senses.next_deadline(), self._admission.next_deadline(), *links])
 
     # -- requests --
 
@@ -178,10 +182,15 @@ class MeshNode:
         """Clients may come from now on: whoever is found later has to be told that it may have missed something."""
         self._me.is_serving = True
 
+    def drain(self, now: float) -> None:
+        """Let the next heartbeat say that clients are not to come here any more. Those that are here are served."""
+        self._readiness.stopping = "this node is drained: its clients go to other nodes"
+        self._me.takes_clients, self._beat_at = False, min(self._beat_at, now)
+
     def leave(self, reason: str, now: float) -> list[Effect]:
         """Tell everybody that this node goes; it is not ready any more."""
         out: list[Effect] = []
-        self._is_leaving = True
+        self._readiness.stopping = "this node is leaving the cluster"
         self.say.farewell(reason, now, out)
         return out
 
@@ -212,10 +221,13 @@ class MeshNode:
             return out
         link = self._peers.find_current(message, now, out)
         if link is None:
+            self._senses.overheard(message, self._me, now)
             return out
         link.heard(now, out)
         match message:
             case messages.Notify():
+                self._senses.told(now)
+                link.hearing.told_at = now
                 link.mailbox.take(message, now, out)
             case messages.State():
                 link.state(message, now, out)
@@ -227,6 +239,7 @@ class MeshNode:
                     self._admission.heard_of_self(report.epoch)
                     self._outbid_if_known(now, out)
             case messages.Probe(nonce=nonce):
+                link.hearing.told_at = now
                 link.probed(nonce, now, out)
             case messages.Farewell():
                 self._said_farewell(link, message, out)
@@ -286,10 +299,13 @@ class MeshNode:
         self._notice_stall(now, out)
         if now >= self._beat_at:
             self._beat_at = now + self._limits.heartbeat
+            self.say.canaries(now, out)
             self.say.heartbeat(now, out)
             self._ask_for_reset(out)
         self._admission.time_passed(now, out)
         self._peers.time_passed(now, out)
+        self._senses.judge(self.links, now, out)
+        self._me.takes_clients = self._readiness.stopping is None and not self.is_deaf_or_mute
         return out
 
     # -- own epoch --
@@ -417,6 +433,7 @@ class MeshNode:
         if late < self._limits.stall_after:
             return
         out.append(Belief("this node was stalled", {"seconds": round(late, 3)}, is_warning=True))
+        self._senses.stalled(late, now)
         for link in self.links:
             link.liveness.forgive(late, now)
         if late >= self._limits.silent_after:

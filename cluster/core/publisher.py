@@ -33,6 +33,7 @@ class Publisher:
         self._state = self._new_state()
         self._changes: list[Change] = []
         self._pending: dict[str, list[Notification]] = {}
+        self._canary_at = float("-inf")
         self.dropped: Counter[str] = Counter()
         """Notifications that were not sent, by reason."""
 
@@ -90,8 +91,22 @@ class Publisher:
             state_tail=self._state.tail,
             notify_tails=self._notify_tails(),
             links={link.id: link.report(now) for link in self._links.values()},
+            takes_clients=self._me.takes_clients,
         )
         out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, beat)))
+
+    def canaries(self, now: float, out: list[Effect]) -> None:
+        """If it is time to: say nothing to this node itself, and to each living peer that was told nothing lately. It
+        arrives where and how a notification would. What was said before goes first."""
+        if now < self._canary_at:
+            return
+        self._canary_at = now + self._limits.canary_every - self._limits.heartbeat / 2
+        self.flush(now, out)
+        self._publish_canary(self._me.id, self._me.epoch, 1, out)
+        lately = now - self._limits.canary_every / 2
+        for link in self._links.values():
+            if link.is_alive and link.hearing.said_at < lately:
+                self._publish_canary(link.id, link.epoch, link.outgoing.tail + 1, out)
 
     def farewell(self, reason: str, now: float, out: list[Effect]) -> None:
         """The last word."""
@@ -176,12 +191,17 @@ class Publisher:
         if link is None:
             self.dropped["peer gone"] += len(items)
             return
+        link.hearing.said_at = now
         topic = messages.notify_topic(node, link.epoch.boot)
         weights = [_weigh_notification(item) for item in items]
         first = link.outgoing.extend(items, weights, now)
         for start, part in _batches(items, weights, self._limits.batch_bytes):
             message = messages.Notify(self._me.id, self._me.epoch, first + start, part)
             out.append(Publish(messages.encode_published(topic, message)))
+
+    def _publish_canary(self, node: str, epoch: Epoch, first: int, out: list[Effect]) -> None:
+        nothing = messages.Notify(self._me.id, self._me.epoch, first, [])
+        out.append(Publish(messages.encode_published(messages.notify_topic(node, epoch.boot), nothing)))
 
 
 def _batches(items: list[_Item], weights: list[int], max_bytes: int) -> Iterable[tuple[int, list[_Item]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from cluster.core.limits import Limits
+from cluster.core.senses import WITNESSES
 from cluster.testing.network import Weather
 from cluster.testing.nodes import Law, LawBroken, SimNode
 
@@ -25,6 +26,8 @@ class Faults(Protocol):
 
     weather: Weather
     cuts: dict[tuple[str, str], bool]
+    deaf: set[str]
+    mute: set[str]
     broken_at: dict[frozenset[str], float]
 
 
@@ -37,6 +40,7 @@ class Excuses:
         self._bad_weather_until = -FELT_FOR_S
         self._absent_since: dict[str, float] = {}
         self._absent_until: dict[str, float] = {}
+        self._impaired_until: dict[str, float] = {}
         self._cut_until: dict[frozenset[str], float] = {}
 
     def absent(self, name: str, now: float, until: float) -> None:
@@ -51,6 +55,8 @@ class Excuses:
             self._bad_weather_until = until
         for cut in self._network.cuts:
             self._cut_until[frozenset(cut)] = until
+        for name in self._network.deaf | self._network.mute:
+            self._impaired_until[name] = until
         for node in self._nodes.values():
             if node.reads_every:
                 self.absent(node.name, now, until)
@@ -100,6 +106,21 @@ class Excuses:
         if silent_s < limits.forget_after - limits.silent_after - 0.001:
             raise LawBroken(Law.NO_FALSE_DEATH, f"{node.name} gives {peer} up after {silent_s:.3f} s")
 
+    def check_complaint(self, node: SimNode, now: float) -> None:
+        """The node calls itself deaf or mute. Raises `LawBroken` when that is not true, nor looks like it: then two
+        others at least are not to be heard, or do not hear."""
+        if now <= self._impaired_until.get(node.name, -FELT_FOR_S) + FELT_FOR_S:
+            return
+        others = [
+            name for name in self._nodes if name != node.name and self._is_excused(node.name, name, now)
+        ]
+        if len(others) < WITNESSES:
+            raise LawBroken(Law.HONEST, f"{node.name} hears and is heard: {node.core.why_not_ready()}")
+
+    def was_absent_since(self, name: str, when: float) -> bool:
+        """Whether the node was stopped, or slow, at any time after that."""
+        return self._absent_until.get(name, -FELT_FOR_S) > when
+
     def _is_running(self, node: SimNode, peer: str) -> bool:
         other = self._nodes.get(peer)
         return other is not None and other.boot == node.boots.get(peer)
@@ -114,6 +135,7 @@ class Excuses:
         felt_until = FELT_FOR_S + max(
             self._bad_weather_until,
             *(self._absent_until.get(name, never) for name in (a, b) if name != besides),
+            *(self._impaired_until.get(name, never) for name in (a, b)),
             self._cut_until.get(pair, never),
             self._network.broken_at.get(pair, never),
         )

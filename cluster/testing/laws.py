@@ -169,14 +169,17 @@ def _check_rooms_told(node: SimNode, ledger: Ledger) -> None:
 
 
 def check_quiet(nodes: Nodes, frames: int, seconds: float, limits: Limits) -> None:
-    """Where nobody says anything, there is a heartbeat to each peer now and then, and nothing else."""
+    """Where nobody says anything, there is a heartbeat to each peer now and then, a canary more seldom, and nothing
+    else."""
     links = len(nodes) * (len(nodes) - 1)
     absent = sum(1 for node in nodes.values() for link in node.core.links if link.id not in nodes)
-    expected = links * (seconds / limits.heartbeat + 1)
+    between_canaries = limits.canary_every - limits.heartbeat / 2
+    expected = links * (seconds / limits.heartbeat + 1 + seconds / between_canaries + 1)
     allowed = expected + absent * 4 * seconds
     if frames > allowed:
         raise LawBroken(
-            Law.QUIET, f"{frames} frames in {seconds} quiet seconds: {expected:.0f} heartbeats were due"
+            Law.QUIET,
+            f"{frames} frames in {seconds} quiet seconds: {expected:.0f} heartbeats and canaries were due",
         )
 
 

@@ -128,6 +128,10 @@ class Network:
         """When a connection between two nodes broke, or could not take a frame, last."""
         self.cuts: dict[Cut, bool] = {}
         """From whom to whom nothing goes; True where it waits instead of being lost."""
+        self.deaf: set[str] = set()
+        """Nodes whose SUB gives nothing to its reader."""
+        self.mute: set[str] = set()
+        """Nodes whose PUB sends nothing."""
         self.published: Callable[[SimNode, SimNode, bytes], None]
         self.asked: Callable[[SimNode, SimNode, bytes, bytes], None]
         self.answered: Callable[[SimNode, SimNode, str, bytes], None]
@@ -157,7 +161,11 @@ class Network:
                 self._drop(channel)
 
     def publish(self, sender: SimNode, frame: bytes) -> None:
-        """To every node that is connected and, as far as is known here, subscribed."""
+        """To every node that is connected and, as far as is known here, subscribed; the sender hears itself, too."""
+        if sender.name in self.mute:
+            return
+        if frame.startswith(sender.topics):
+            self._clock.at(self._clock.now + LATENCY_S, self._return, sender, frame)
         for wire in tuple(self._subscribers.get(sender, ())):
             if frame.startswith(wire.topics):
                 self._send(wire, TO_OWNER, frame)
@@ -206,8 +214,10 @@ class Network:
         self._clock.at(began + CONNECTION_LIMIT_S, self._give_up_connections, (sender, receiver), holds)
 
     def restore(self) -> None:
-        """No cuts, and fair weather."""
+        """No cuts, fair weather, and everybody hears and speaks."""
         self.cuts.clear()
+        self.deaf.clear()
+        self.mute.clear()
         self.weather = Weather()
         for wire in list(self._wires.values()):
             held, wire.held = wire.held, []
@@ -223,7 +233,10 @@ class Network:
                 self._break(wire, is_void=True)
 
     def gone(self, node: SimNode, *, is_orderly: bool) -> None:
-        """The process ended. In order, its last frames still leave; killed, only what has left its buffers does."""
+        """The process ended. In order, its last frames still leave; killed, only what has left its buffers does. The
+        next life of that name has sockets of its own."""
+        self.deaf.discard(node.name)
+        self.mute.discard(node.name)
         for channel in self._channels_of(node):
             del self._channels[node, channel.peer, channel.is_sub]
             self._drop(channel, is_void=not is_orderly and channel.dice.random() < 0.5)
@@ -360,11 +373,23 @@ class Network:
         if direction == TO_TARGET:
             self.asked(wire.target, channel.owner, b"%d" % wire.number, frame)
         elif channel.is_sub:
-            # SUB filters again on its side: what was given up while it was on its way is not read.
-            if frame.startswith(channel.owner.topics):
-                self.published(channel.owner, wire.target, frame)
+            self._read(channel.owner, wire.target, frame)
         else:
             self.answered(channel.owner, wire.target, channel.peer, frame)
+
+    def _return(self, sender: SimNode, frame: bytes) -> None:
+        """What a node published comes back to itself; no network is on that way."""
+        if self._nodes.get(sender.name) is not sender:
+            return
+        if sender.is_reading(self._clock.now):
+            self._read(sender, sender, frame)
+        else:
+            sender.inbox.append(("sub", self._read, (sender, sender, frame)))
+
+    def _read(self, reader: SimNode, sender: SimNode, frame: bytes) -> None:
+        """SUB filters again on its side: what was given up while it was on its way is not read."""
+        if reader.name not in self.deaf and frame.startswith(reader.topics):
+            self.published(reader, sender, frame)
 
     def _is_cut(self, wire: _Wire) -> bool:
         return (wire.target.name, wire.channel.owner.name) in self.cuts

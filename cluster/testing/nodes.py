@@ -34,9 +34,10 @@ class Law(Enum):
     NO_GHOSTS = "nothing is seen of nodes that are gone"
     READY = "after the faults every node is ready"
     NO_FALSE_DEATH = "nobody is suspected, called dead or given up on without a reason"
+    HONEST = "a node that is deaf or mute says so within three seconds, and no other ever does"
     BOUNDS = "nothing grows over its bound"
     CONSISTENT = "an embedder is told nothing that contradicts what it was told before"
-    QUIET = "where nobody says anything, there are heartbeats and nothing else"
+    QUIET = "where nobody says anything, there are heartbeats and canaries, and nothing else"
     PROGRESS = "what is waited for comes, and time goes on"
 
 
@@ -83,6 +84,8 @@ class SimNode:
     linked_at: dict[str, float] = attrs.field(factory=dict)
     """When the link to each peer began."""
     paused_until: float = 0.0
+    healed_at: float = 0.0
+    """When it stopped being deaf or mute last."""
     reads_every: float = 0.0
     """A slow consumer looks at its sockets and its clock only so often, seconds."""
     busy_until: float = 0.0

@@ -18,6 +18,8 @@ def watch(effect: Effect, node: SimNode, ledger: Ledger, excuses: Excuses, now: 
             excuses.check_suspicion(node, peer, now)
         case fx.Belief("peer live", {"peer": str(peer)}):
             ledger.met(node, peer)
+        case fx.Belief("deaf or mute"):
+            excuses.check_complaint(node, now)
         case fx.PeerAway(peer):
             excuses.check_death(node, peer, now)
         case fx.PeerGone(peer):

@@ -42,6 +42,9 @@ GOODBYE_S = 0.1
 _SEALER = Sealer(None)
 _open_card = lru_cache(1000)(_SEALER.open)  # the same few cards are read again and again
 
+SAID_WITHIN_S = 3.0
+"""How long a node may be deaf or mute before it says so."""
+
 VISITING = float("-inf")
 """When the next visit to the pool is due while one is going on."""
 
@@ -171,9 +174,19 @@ class World:
         way back is not touched."""
         self.network.cut(_name(sender), _name(receiver), holds=holds)
 
+    def deafen(self, node: SimNode) -> None:
+        """Nothing that comes to its SUB is read any more; all else of it works."""
+        self._impair(node, self.network.deaf)
+
+    def silence(self, node: SimNode) -> None:
+        """Nothing leaves its PUB any more; all else of it works."""
+        self._impair(node, self.network.mute)
+
     def heal(self) -> None:
-        """No cuts, fair weather, and a pool: the faults end. Who is paused stays so."""
+        """No cuts, fair weather, a pool, and everybody hears and speaks: the faults end. Who is paused stays so."""
         self.excuses.look(self.now, self.now)
+        for name in self.network.deaf | self.network.mute:
+            self.nodes[name].healed_at = self.now
         self.network.restore()
         self.pool.restore()
 
@@ -325,6 +338,20 @@ class World:
             node.busy_until = self.now + node.reads_every
             self.clock.at(node.busy_until, self._wake, node)
         self._schedule_tick(node)
+
+    def _impair(self, node: SimNode, those: set[str]) -> None:
+        if node.name not in those:
+            those.add(node.name)
+            self.excuses.look(self.now, self.now)
+            self.clock.at(self.now + SAID_WITHIN_S, self._check_complaint, node, those, self.now)
+
+    def _check_complaint(self, node: SimNode, those: set[str], since: float) -> None:
+        if self._is_gone(node) or node.name not in those or self.excuses.was_absent_since(node.name, since):
+            return
+        if not node.core.is_deaf_or_mute and node.healed_at <= since:
+            raise LawBroken(
+                Law.HONEST, f"{node.name} is deaf or mute since {since:.3f} s, and does not say so"
+            )
 
     def _check_goodbye(self, life: Life, hearing: list[SimNode], *, has_waited: bool = False) -> None:
         for node in hearing:

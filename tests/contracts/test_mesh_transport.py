@@ -107,6 +107,17 @@ async def test_published_frames_arrive_in_order_and_by_topic(kind: Kind) -> None
         assert numbers == [b"yes\x00%d" % number for number in range(500)]
 
 
+async def test_a_node_hears_itself_by_the_topics_that_it_subscribed_to(kind: Kind) -> None:
+    async with an_end(kind) as a:
+        a.transport.subscribe(b"mine\x00")
+        await say_until_heard(a, a, b"mine\x00first")
+        a.transport.publish(b"others\x00")
+        a.transport.publish(b"mine\x00last")
+        await eventually(lambda: a.received.frames[-1:] == [b"mine\x00last"])
+        assert b"others\x00" not in a.received.frames
+        a.transport.unsubscribe(b"mine\x00")
+
+
 async def test_a_second_pair_of_addresses_reaches_the_same_node(kind: Kind, tmp_path: Path) -> None:
     near = Addresses(f"ipc://{tmp_path}/near.pub", f"ipc://{tmp_path}/near.router")
     async with an_end(kind, near) as a, an_end(kind) as b, an_end(kind) as c:

@@ -20,12 +20,17 @@ class Post:
         self.nodes: dict[str, SimNode] = {}
         self.network = Network(self.clock, self.nodes, 1)
         self.got: list[tuple[str, str, bytes]] = []
+        self.returned: list[tuple[str, str, bytes]] = []
+        """What somebody published and heard itself."""
         self.hung_up: list[tuple[str, str]] = []
         self.identity = b""
-        self.network.published = lambda node, _sender, frame: self.got.append((node.name, "pub", frame))
+        self.network.published = self._published
         self.network.asked = self._asked
         self.network.answered = lambda node, _sender, peer, frame: self.got.append((node.name, peer, frame))
         self.network.hung_up = lambda node, peer: self.hung_up.append((node.name, peer))
+
+    def _published(self, node: SimNode, sender: SimNode, frame: bytes) -> None:
+        (self.returned if node is sender else self.got).append((node.name, "pub", frame))
 
     def _asked(self, node: SimNode, _sender: SimNode, identity: bytes, frame: bytes) -> None:
         self.identity = identity

@@ -96,6 +96,30 @@ class Slow(_Action, frozen=True):
         return f"{self.node} looks at its sockets every {self.every} s"
 
 
+class Deafen(_Action, frozen=True):
+    """Nobody reads its SUB any more."""
+
+    node: str
+
+    def perform(self, world: World) -> str | None:
+        if (node := _awake(world, self.node)) is None:
+            return None
+        world.deafen(node)
+        return f"{self.node} is deaf"
+
+
+class Silence(_Action, frozen=True):
+    """Nothing leaves its PUB any more."""
+
+    node: str
+
+    def perform(self, world: World) -> str | None:
+        if (node := _awake(world, self.node)) is None:
+            return None
+        world.silence(node)
+        return f"{self.node} is mute"
+
+
 # -- what embedders do --
 
 
@@ -252,6 +276,8 @@ Action = (
     | Leave
     | Pause
     | Slow
+    | Deafen
+    | Silence
     | Publish
     | Open
     | Close

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 import pytest
 
-from cluster.core import messages
+from cluster.core import messages, senses
 from cluster.core.effects import Effect
 from cluster.core.following import Follower
 from cluster.core.link import Link, Sync
@@ -21,6 +21,7 @@ from cluster.core.mailbox import Mailbox
 from cluster.core.node import MeshNode
 from cluster.core.peers import Peers
 from cluster.core.publisher import Publisher
+from cluster.core.senses import Senses
 from cluster.core.slices import OwnSlice, PeerSlice
 from cluster.core.streams import Inbound, Outbound
 from cluster.testing import Law
@@ -266,7 +267,7 @@ def barriers_do_not_wait_for_who_is_not_live_yet(patch: pytest.MonkeyPatch) -> N
 # -- life and death --
 
 
-@mutation(Law.NO_FALSE_DEATH)
+@mutation(Law.NO_FALSE_DEATH, Law.HONEST)
 def a_node_that_was_stopped_blames_its_peers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MeshNode, "_notice_stall", _nothing)
 
@@ -300,3 +301,17 @@ def everybody_is_greeted_at_every_heartbeat(patch: pytest.MonkeyPatch) -> None:
 @mutation(Law.PROGRESS)
 def the_next_deadline_is_always_over(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MeshNode, "next_deadline", lambda _self: 0.0)
+
+
+# -- honesty --
+
+
+@mutation(Law.HONEST)
+def nobody_listens_to_itself(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Senses, "next_deadline", lambda _self: float("inf"))
+    patch.setattr(Senses, "_own_fault", _nothing)
+
+
+@mutation(Law.HONEST, is_rare=True)
+def one_witness_is_enough(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(senses, "WITNESSES", 1)

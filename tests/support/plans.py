@@ -51,7 +51,21 @@ def plan_of(seed: int) -> Plan:
     names = "abcde"[: dice.choice((2, 3, 3, 4, 4, 5))]
     limits = dice.choice(LIMITS)
     maker = _Maker(dice, names)
-    return Plan(dice.getrandbits(32), limits, list(maker.actions(dice.choice((30, 80, 150)))))
+    plan = Plan(dice.getrandbits(32), limits, list(maker.actions(dice.choice((30, 80, 150)))))
+    _impair_somebody(plan, names, Random(f"{seed} senses"))
+    return plan
+
+
+def _impair_somebody(plan: Plan, names: str, dice: Random) -> None:
+    """In some lives nodes become deaf or mute. Dice of their own: the rest of the life is what it would be without."""
+    if dice.random() < 0.3:
+        for _ in range(dice.choice((1, 1, 2, 3))):
+            impair = dice.choice((act.Deafen, act.Silence))
+            where = dice.randrange(len(plan.actions) + 1)
+            plan.actions[where:where] = [
+                impair(dice.choice(names)),
+                *([act.Wait(3.5)] if dice.random() < 0.5 else []),
+            ]
 
 
 class _Maker:

@@ -25,12 +25,14 @@ from cluster.core import effects as fx
 from cluster.core.effects import Effect
 from cluster.core.identity import Card
 from cluster.errors import PoolUnavailable
+from cluster.ports import Arrivals
 from cluster.testing import Law, LawBroken, Ledger, SimNode, Weather, laws
 from cluster.testing.excuses import Excuses
 from cluster.testing.network import split
 from cluster.testing.watching import watch
 from support import actions as act
 from support.actions import Action
+from support.ears import Ears
 from support.plans import Plan
 from support.scenario import DEAD_WITHIN_S, HEALED_WITHIN_S, QUIET_S, SETTLED_S
 
@@ -101,6 +103,8 @@ class ShellWorld:
         self.nodes: dict[str, SimNode] = {}
         self.weather = Weather()
         self.cuts: dict[tuple[str, str], bool] = {}
+        self.deaf: set[str] = set()
+        self.mute: set[str] = set()
         self.broken_at: dict[frozenset[str], float] = {}
         self.ledger = Ledger(self.nodes)
         self.excuses = Excuses(self.nodes, self)
@@ -135,6 +139,10 @@ class ShellWorld:
                 self._shells[node].close_room(room)
             case act.Reset(node) if node in self.nodes:
                 self._shells[node].reset()
+            case act.Deafen(node) if node in self.nodes:
+                self.deaf.add(node)
+            case act.Silence(node) if node in self.nodes:
+                self.mute.add(node)
             case act.Block(sender, receiver):
                 self.cuts[sender, receiver] = False
             case act.Partition(groups):
@@ -180,6 +188,8 @@ class ShellWorld:
 
     async def _end(self, name: str, *, is_dead: bool) -> None:
         shell = self._shells.pop(name)
+        self.deaf.discard(name)
+        self.mute.discard(name)
         self.excuses.look(trio.current_time(), trio.current_time())
         if is_dead:
             shell.is_dead = True
@@ -206,7 +216,8 @@ class ShellWorld:
 
     def _heal(self) -> None:
         self.excuses.look(trio.current_time(), trio.current_time())
-        self.cuts.clear()
+        for kind in (self.cuts, self.deaf, self.mute):
+            kind.clear()
         self.weather = Weather()
         self.pool.failure = None
 
@@ -230,7 +241,7 @@ class _Shell:
         """Whether clients may have come."""
         self.mesh: Mesh
         self._world = world
-        self._name = name
+        self.name = name
         self._boot = boot
         self._node: SimNode
         self._nursery: trio.Nursery
@@ -239,16 +250,16 @@ class _Shell:
         self, seeds: Sequence[str], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Take part until cancelled."""
-        bindings = Bindings(pub=_pub(self._name), router=_router(self._name))
+        bindings = Bindings(pub=_pub(self.name), router=_router(self.name))
         config = attrs.evolve(self._world.config, bindings=bindings, seeds=tuple(seeds))
-        identity = Identity(node_id=self._name, started_at=self._boot)
+        identity = Identity(node_id=self.name, started_at=self._boot)
         transport, pool = _Transport(self), _Pool(self)
         with self.scope:
             async with open_mesh(
                 config, identity, transport=transport, pool=pool, observer=self, defer=self._defer, log=self
             ) as self.mesh:
-                self._node = SimNode(self._name, self.mesh.core, self._boot, Random(0))
-                self._world.nodes[self._name] = self._node
+                self._node = SimNode(self.name, self.mesh.core, self._boot, Random(0))
+                self._world.nodes[self.name] = self._node
                 async with trio.open_nursery() as self._nursery:
                     self._nursery.start_soon(self._serve)
                     task_status.started()
@@ -306,14 +317,9 @@ class _Shell:
         for link in self.mesh.core.links:
             peer = self._world.nodes.get(link.id)
             is_live = link.is_live and link.is_known_to_peer
-            if (
-                is_live
-                and peer
-                and peer.boot == link.epoch.boot
-                and room not in peer.view.get(self._name, {})
-            ):
+            if is_live and peer and peer.boot == link.epoch.boot and room not in peer.view.get(self.name, {}):
                 raise LawBroken(
-                    Law.SETTLED, f"{self._name} holds {room} for settled, and {link.id} does not know it"
+                    Law.SETTLED, f"{self.name} holds {room} for settled, and {link.id} does not know it"
                 )
 
     def _defer(self, flush: Callable[[], None]) -> None:
@@ -375,6 +381,12 @@ class _Transport(MemoryTransport):
     def __init__(self, shell: _Shell) -> None:
         super().__init__(shell.world.network)
         self._shell = shell
+
+    async def run(self, arrivals: Arrivals) -> None:
+        await super().run(Ears(arrivals, lambda: self._shell.name in self._shell.world.deaf))
+
+    def publish(self, frame: bytes) -> bool:
+        return self._shell.name in self._shell.world.mute or super().publish(frame)
 
     def connect(self, card: Card) -> None:
         self._shell.connected(card)

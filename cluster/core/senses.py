@@ -1,0 +1,105 @@
+"""Whether this node hears and is heard: a judgement over itself, by canaries on the way that notifications take.
+
+A canary is a batch without notifications, published under the receiver's notify topic: to each peer to which nothing
+was said lately, and to this node itself. What comes back from itself tells its own faults from those of others, also
+where there are only two nodes and each could blame the other:
+
+    nothing comes under its own notify topic, from nobody       it is deaf: its SUB, or who reads it, is dead
+    others come, and nothing of its own comes back              it is mute: its PUB sends nothing
+    its own comes back, and nothing of two or more others       it is cut off from what they publish
+    its own comes back, and two or more say they miss it        they are cut off from what it publishes
+
+One peer that cannot be heard, or does not hear, is no fault of this node. Time is an argument; no sockets, no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cluster.core import messages
+from cluster.core.effects import Belief, Effect
+from cluster.core.limits import Limits
+from cluster.core.link import Link, Me
+
+DEAF = "it is deaf: nothing that is published for it arrives, not even from itself"
+MUTE = "it is mute: what it publishes does not come back to it, and what others publish does"
+
+WITNESSES = 2
+"""Peers that have to agree before a fault on the way is held for this node's: of two nodes that do not hear each
+other, nobody can say which is at fault."""
+
+
+class Senses:
+    """What one node believes of its own hearing and voice."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limit = limits.deaf_after
+        self._overdue = limits.deaf_after - limits.heartbeat
+        self._told_at = now
+        self._echoed_at = now
+        self._sound_since = now
+        self.complaint: str | None = None
+        """What is wrong, for people; None when nothing is."""
+
+    def told(self, now: float) -> None:
+        """Something came under this node's notify topic, from whomever."""
+        self._told_at = now
+
+    def overheard(self, message: messages.Publication, me: Me, now: float) -> None:
+        """Something came from somebody who is no peer: what this node published itself, under whatever topic?"""
+        if message.origin == me.id and message.epoch.boot == me.epoch.boot:
+            self._echoed_at = now
+            if isinstance(message, messages.Notify):
+                self._told_at = now
+
+    def stalled(self, seconds: float, now: float) -> None:
+        """This node did not run for so long: what did not arrive meanwhile says nothing."""
+        self._told_at = min(self._told_at + seconds, now)
+        self._echoed_at = min(self._echoed_at + seconds, now)
+        self._sound_since = now
+
+    def judge(self, links: Iterable[Link], now: float, out: list[Effect]) -> None:
+        """Judge anew."""
+        before, self.complaint = self.complaint, self._own_fault(now) or self._fault_on_the_way(links, now)
+        if before is None and self.complaint is not None:
+            out.append(Belief("deaf or mute", {"reason": self.complaint}, is_warning=True))
+        elif before is not None and self.complaint is None:
+            out.append(Belief("hears and is heard again", {"was": before}))
+
+    def next_deadline(self) -> float:
+        """When `judge` may find something; that all is well again is found with the next heartbeat."""
+        if self.complaint is not None:
+            return float("inf")
+        return min(self._told_at, self._echoed_at) + self._limit
+
+    def _own_fault(self, now: float) -> str | None:
+        if now >= self._told_at + self._limit:
+            return DEAF
+        return MUTE if now >= self._echoed_at + self._limit else None
+
+    def _fault_on_the_way(self, links: Iterable[Link], now: float) -> str | None:
+        if now - self._sound_since < self._limit:
+            return None  # what others say of us is from before
+        limit = self._limit
+        live = [link for link in links if link.is_live and link.hearing.has_canaries]
+        if len(live) >= WITNESSES and all(self._is_cut_off(link, now) for link in live):
+            return f"it hears nothing that {_names(live)} publish for it, although they answer"
+        witnesses = [link for link in live if _hears_others(link, limit)]
+        if len(witnesses) >= WITNESSES and all(link.hearing.says_unheard(limit, now) for link in witnesses):
+            return f"none of {_names(witnesses)} hears what it publishes for them"
+        return None
+
+    def _is_cut_off(self, link: Link, now: float) -> bool:
+        """Whether the peer was still heard by other ways when a canary of it was overdue: it has not just died."""
+        told_at = link.hearing.told_at
+        return now >= told_at + self._limit and link.liveness.witnessed_at >= told_at + self._overdue
+
+
+def _hears_others(link: Link, limit: float) -> bool:
+    """Whether the peer is a good witness: it hears somebody. (It says nothing of itself.)"""
+    reports = [report.told_ms for report in link.peer_links.values()]
+    return any(told_ms is not None and told_ms < 1000 * limit for told_ms in reports)
+
+
+def _names(links: Sequence[Link]) -> str:
+    return ", ".join(sorted(link.id for link in links))

@@ -1,0 +1,197 @@
+"""A node knows whether it hears and is heard, and blames itself only for what is its own fault."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+import pytest
+
+from cluster.core import messages
+from cluster.core.messages import FrameError
+from cluster.core.senses import DEAF, MUTE, Senses
+from cluster.testing import LawBroken, SimNode, World
+from cluster.testing.world import SAID_WITHIN_S
+
+
+def cluster_of(names: str) -> tuple[World, list[SimNode]]:
+    world = World(Random(1))
+    nodes = [world.start(name) for name in names]
+    world.run(0.01)  # the first visit to the pool
+    world.run_until(world.is_converged, 2)
+    world.run(3)
+    return world, nodes
+
+
+def complaints(nodes: list[SimNode]) -> list[str | None]:
+    return [node.core.why_not_ready() for node in nodes]
+
+
+def is_published(frame: bytes, *kinds: type[messages.Message]) -> bool:
+    try:
+        return isinstance(messages.decode_published(frame), kinds or (messages.Message,))
+    except FrameError:
+        return False
+
+
+@pytest.mark.parametrize("names", ["a", "ab", "abc"])
+def test_a_deaf_node_says_so_and_nobody_else(names: str) -> None:
+    world, (a, *others) = cluster_of(names)
+    world.deafen(a)
+    assert world.run_until(lambda: a.core.is_deaf_or_mute, 5) < SAID_WITHIN_S
+    world.run(10)
+    assert complaints([a, *others]) == [DEAF, *[None] * len(others)]
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+def test_a_mute_node_says_so_and_nobody_else(names: str) -> None:
+    world, (a, *others) = cluster_of(names)
+    world.silence(a)
+    assert world.run_until(lambda: a.core.is_deaf_or_mute, 5) < SAID_WITHIN_S
+    world.run(10)
+    assert complaints([a, *others]) == [MUTE, *[None] * len(others)]
+
+
+def test_others_know_that_clients_are_not_to_be_sent_there_as_far_as_they_hear_it() -> None:
+    world, (a, b) = cluster_of("ab")
+    world.deafen(a)
+    world.run(4)
+    assert [link.takes_clients for link in b.core.links] == [False]
+    world.heal()
+    world.run(2)
+    assert complaints([a, b]) == [None, None]
+    assert [link.takes_clients for link in b.core.links] == [True]
+
+
+def test_heartbeats_alone_are_no_proof_that_notifications_come() -> None:
+    world, (a, *others) = cluster_of("abc")
+    world.weather.is_lost = lambda _sender, receiver, frame: (
+        receiver is a and is_published(frame, messages.Notify)
+    )
+    took = world.run_until(lambda: a.core.is_deaf_or_mute, 5)
+    assert 1 < took < SAID_WITHIN_S + world.limits.heartbeat
+    assert "hears nothing that b, c publish" in str(a.core.why_not_ready())
+    assert complaints(others) == [None, None]
+
+
+def test_a_node_that_two_others_do_not_hear_is_told_so_by_them() -> None:
+    world, (a, *others) = cluster_of("abc")
+    world.weather.is_lost = lambda sender, _receiver, frame: sender is a and is_published(frame)
+    world.run_until(lambda: a.core.is_deaf_or_mute, 5)
+    assert "none of b, c hears" in str(a.core.why_not_ready())
+    assert complaints(others) == [None, None]
+
+
+def test_one_link_that_does_not_work_is_nobodys_fault() -> None:
+    world, nodes = cluster_of("abc")
+    a, b, _ = nodes
+    world.weather.is_lost = lambda sender, receiver, frame: (
+        {sender, receiver} == {a, b} and is_published(frame)
+    )
+    world.run(10)
+    assert complaints(nodes) == [None, None, None]
+
+
+def test_who_hears_nobody_is_no_witness() -> None:
+    world, nodes = cluster_of("abc")
+    for deaf in nodes[1:]:
+        world.deafen(deaf)
+    world.run(10)
+    assert complaints(nodes) == [None, DEAF, DEAF]
+
+
+def test_a_peer_that_is_killed_makes_nobody_deaf() -> None:
+    world, nodes = cluster_of("abc")
+    for victim in nodes[1:]:
+        world.crash(victim)
+    world.run(10)
+    assert complaints(nodes[:1]) == [None]
+
+
+def test_a_node_that_was_stopped_is_not_deaf_for_that() -> None:
+    world, nodes = cluster_of("abc")
+    world.pause(nodes[0], 8)
+    world.run(8)
+    for _ in range(40):
+        world.run(0.1)
+        assert not nodes[0].core.is_deaf_or_mute
+
+
+def test_a_peer_of_an_older_version_sends_no_canaries_and_is_not_missed() -> None:
+    world, (a, b, c) = cluster_of("abc")
+    for link in a.core.links:
+        link.hearing._reported_at = float("-inf")
+    world.weather.is_lost = lambda _sender, receiver, frame: (
+        receiver is a and (is_published(frame, messages.Notify) or is_published(frame, messages.Heartbeat))
+    )
+    world.run(5)
+    assert complaints([a, b, c]) == [None, None, None]
+    report = msgspec.msgpack.decode(
+        msgspec.msgpack.encode([[1, 0], True, 5, 1, 2, 3, 4]), type=messages.LinkReport
+    )
+    assert report.told_ms is None
+
+
+def test_where_much_is_said_no_canary_is_needed() -> None:
+    world, (a, b) = cluster_of("ab")
+    world.open_room(b, "r")
+    world.run(1)
+    counted = 0
+
+    def count(sender: SimNode, _receiver: SimNode, frame: bytes) -> bool:
+        nonlocal counted
+        if sender is a and is_published(frame, messages.Notify):
+            counted += not messages.decode_published(frame).items
+        return False
+
+    world.weather.is_lost = count
+    for _ in range(100):
+        world.publish(a, "r")
+        world.run(0.1)
+    assert counted == 0
+    world.run(10)
+    assert 8 <= counted <= 14
+
+
+def test_a_canary_tells_how_far_the_stream_goes() -> None:
+    """The last notification is lost, and so is the heartbeat that would tell: the canary does."""
+    world, (a, b) = cluster_of("ab")
+    world.open_room(b, "r")
+    world.run(1)
+    world.weather.is_lost = lambda sender, _receiver, frame: (
+        sender is a
+        and (
+            is_published(frame, messages.Heartbeat)
+            or (is_published(frame, messages.Notify) and bool(messages.decode_published(frame).items))
+        )
+    )
+    world.publish(a, "r")
+    took = world.run_until(lambda: b.delivered[a.life], 3)
+    assert took < 1.5
+
+
+def test_a_node_that_drains_says_so_and_serves_on() -> None:
+    world, (a, b) = cluster_of("ab")
+    world.open_room(b, "r")
+    a.core.drain(world.now)
+    world.run(0.6)
+    assert "drained" in str(a.core.why_not_ready())
+    assert [link.takes_clients for link in b.core.links] == [False]
+    assert world.publish(a, "r") == ["b"]
+    world.run(0.1)
+    assert len(b.delivered[a.life]) == 1
+
+
+def test_the_world_notices_a_node_that_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, (a, b) = cluster_of("ab")
+    monkeypatch.setattr(Senses, "_own_fault", lambda *_: None)
+    monkeypatch.setattr(Senses, "next_deadline", lambda _: float("inf"))
+    world.deafen(a)
+    with pytest.raises(LawBroken, match="does not say so"):
+        world.run(4)
+    monkeypatch.undo()
+    world.heal()
+    world.run(3)
+    b.core._senses._told_at = float("-inf")
+    with pytest.raises(LawBroken, match="hears and is heard"):
+        world.run(1)

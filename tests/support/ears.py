@@ -1,0 +1,20 @@
+"""What a node that is deaf on purpose hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cluster.ports import Arrivals
+
+
+class Ears:
+    """`Arrivals` to which no publication is given on while the node is deaf."""
+
+    def __init__(self, arrivals: Arrivals, is_deaf: Callable[[], bool]) -> None:
+        self._arrivals = arrivals
+        self._is_deaf = is_deaf
+        self.asked, self.answered, self.hung_up = arrivals.asked, arrivals.answered, arrivals.hung_up
+
+    def published(self, frames: Sequence[bytes]) -> None:
+        if not self._is_deaf():
+            self._arrivals.published(frames)
