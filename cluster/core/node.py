@@ -184,13 +184,13 @@ class MeshNode:
 
     def drain(self, now: float) -> None:
         """Let the next heartbeat say that clients are not to come here any more. Those that are here are served."""
-        self._readiness.stopping = "this node is drained: its clients go to other nodes"
+        self._readiness.is_draining = True
         self._me.takes_clients, self._beat_at = False, min(self._beat_at, now)
 
     def leave(self, reason: str, now: float) -> list[Effect]:
         """Tell everybody that this node goes; it is not ready any more."""
         out: list[Effect] = []
-        self._readiness.stopping = "this node is leaving the cluster"
+        self._readiness.is_leaving = True
         self.say.farewell(reason, now, out)
         return out
 
@@ -305,7 +305,7 @@ class MeshNode:
         self._admission.time_passed(now, out)
         self._peers.time_passed(now, out)
         self._senses.judge(self.links, now, out)
-        self._me.takes_clients = self._readiness.stopping is None and not self.is_deaf_or_mute
+        self._me.takes_clients = not (self._readiness.is_draining or self.is_deaf_or_mute)
         return out
 
     # -- own epoch --

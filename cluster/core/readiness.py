@@ -29,8 +29,7 @@ class Readiness:
         self._outbids = 0
         self.unreadable_cards = 0
         """How many cards in the pool could not be opened when it was read last."""
-        self.stopping: str | None = None
-        """Why this node is not to be relied on any more, on purpose."""
+        self.is_draining = self.is_leaving = False
         self._stalled_s = 0.0
         self._stale_peers: set[str] = set()
 
@@ -67,8 +66,10 @@ class Readiness:
 
     def why_not(self, links: Iterable[Link], epoch: Epoch) -> str | None:
         """The reason why the node is not ready, or None when it is. `epoch` is the node's own."""
-        if self.stopping is not None:
-            return self.stopping
+        if self.is_leaving:
+            return "this node is leaving the cluster"
+        if self.is_draining:
+            return "this node is drained: its clients go to other nodes"
         peers = {link.id: link for link in links}
         if self.is_name_taken:
             return "another living node uses this node's name: give each node its own"

@@ -21,9 +21,6 @@ from cluster.core.effects import Belief, Effect
 from cluster.core.limits import Limits
 from cluster.core.link import Link, Me
 
-DEAF = "it is deaf: nothing that is published for it arrives, not even from itself"
-MUTE = "it is mute: what it publishes does not come back to it, and what others publish does"
-
 WITNESSES = 2
 """Peers that have to agree before a fault on the way is held for this node's: of two nodes that do not hear each
 other, nobody can say which is at fault."""
@@ -60,7 +57,10 @@ class Senses:
 
     def judge(self, links: Iterable[Link], now: float, out: list[Effect]) -> None:
         """Judge anew."""
-        before, self.complaint = self.complaint, self._own_fault(now) or self._fault_on_the_way(links, now)
+        before, self.complaint = (
+            self.complaint,
+            self._why_not_itself(now) or self._why_not_the_way(links, now),
+        )
         if before is None and self.complaint is not None:
             out.append(Belief("deaf or mute", {"reason": self.complaint}, is_warning=True))
         elif before is not None and self.complaint is None:
@@ -72,12 +72,14 @@ class Senses:
             return float("inf")
         return min(self._told_at, self._echoed_at) + self._limit
 
-    def _own_fault(self, now: float) -> str | None:
+    def _why_not_itself(self, now: float) -> str | None:
         if now >= self._told_at + self._limit:
-            return DEAF
-        return MUTE if now >= self._echoed_at + self._limit else None
+            return "it is deaf: nothing that is published for it arrives, not even from itself"
+        if now >= self._echoed_at + self._limit:
+            return "it is mute: what it publishes does not come back to it, and what others publish arrives"
+        return None
 
-    def _fault_on_the_way(self, links: Iterable[Link], now: float) -> str | None:
+    def _why_not_the_way(self, links: Iterable[Link], now: float) -> str | None:
         if now - self._sound_since < self._limit:
             return None  # what others say of us is from before
         limit = self._limit

@@ -104,7 +104,12 @@ def assert_like(found: Any, shown: Any, where: str) -> None:
 
 # -- Readiness -------------------------------------------------------------------------------------------------------
 
-GIVE_REASONS = ("cluster/core/readiness.py", "cluster/core/node.py", "server/app.py")
+GIVE_REASONS = (
+    "cluster/core/readiness.py",
+    "cluster/core/senses.py",
+    "cluster/core/node.py",
+    "server/app.py",
+)
 
 
 def test_every_reason_not_to_be_ready_is_explained() -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from cluster.core import messages
 from cluster.core.messages import FrameError
-from cluster.core.senses import DEAF, MUTE, Senses
+from cluster.core.senses import Senses
 from cluster.testing import LawBroken, SimNode, World
 from cluster.testing.world import SAID_WITHIN_S
+
+DEAF = "it is deaf: nothing that is published for it arrives, not even from itself"
+MUTE = "it is mute: what it publishes does not come back to it, and what others publish arrives"
 
 
 def cluster_of(names: str) -> tuple[World, list[SimNode]]:
@@ -184,7 +187,7 @@ def test_a_node_that_drains_says_so_and_serves_on() -> None:
 
 def test_the_world_notices_a_node_that_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     world, (a, b) = cluster_of("ab")
-    monkeypatch.setattr(Senses, "_own_fault", lambda *_: None)
+    monkeypatch.setattr(Senses, "_why_not_itself", lambda *_: None)
     monkeypatch.setattr(Senses, "next_deadline", lambda _: float("inf"))
     world.deafen(a)
     with pytest.raises(LawBroken, match="does not say so"):

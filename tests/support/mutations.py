@@ -309,7 +309,7 @@ def the_next_deadline_is_always_over(patch: pytest.MonkeyPatch) -> None:
 @mutation(Law.HONEST)
 def nobody_listens_to_itself(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Senses, "next_deadline", lambda _self: float("inf"))
-    patch.setattr(Senses, "_own_fault", _nothing)
+    patch.setattr(Senses, "_why_not_itself", _nothing)
 
 
 @mutation(Law.HONEST, is_rare=True)
