@@ -24,7 +24,7 @@ LOCK = ROOT / "tests" / "compat" / "autobahn" / "requirements.lock"
 FOLDER = ROOT / ".venv-autobahn"
 
 INSTALL_S = 300
-"""For 34 packages, four of which are built from their sources: 20 s when the package index is near."""
+"""For 34 packages, some of them built from their sources: 20 s when the package index is near and the machine idle."""
 
 LOOK_S = 20
 """For a program to say which Python it is."""
