@@ -21,6 +21,9 @@ from server.core.splitting import FrameSplitter
 READ_BYTES: Final = 16_384
 """One read. Of the smallest fragments it holds 2,700: 15 ms of work for wsproto, in which nobody else runs."""
 
+FLOOD_BYTES: Final = 65_536
+"""One read after one that was full: who sends so much has what it sends joined better, at a fourth less of a core for
+each publish. Work in one go is bounded by time, not by this."""
 
 Receive = Callable[[list[str]], Awaitable[None]]
 """Takes plain text messages, in order; returns when the next may come."""
@@ -40,6 +43,7 @@ class Lane:
     async def run(self) -> bytes:
         """Take what the client sends. Returns what is not for the lane as soon as there is some; empty at the end."""
         data = b""
+        most = READ_BYTES
         while True:
             texts, control, passed = self.frames.split(data)
             data = b""
@@ -51,9 +55,11 @@ class Lane:
             if control is None:
                 if not self.turn.flush():
                     await self.turn.caught_up()
-                data = await self.wire.receive(READ_BYTES - self.frames.bytes_kept)
+                wanted = most - self.frames.bytes_kept
+                data = await self.wire.receive(wanted)
                 if not data:
                     return b""
+                most = FLOOD_BYTES if len(data) == wanted else READ_BYTES
             elif control.opcode is Opcode.CLOSE:
                 self.wire.outbox.finish(echoed_close(control.payload))
                 return b""

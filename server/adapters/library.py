@@ -119,8 +119,9 @@ class _Stream(trio.abc.Stream):
             return handshake
         if not self._opened.is_set():
             await self._opened.wait()
-        if self._passed:
-            passed, self._passed = self._passed, b""
+        if self._passed:  # one read of a flood is too much for wsproto to be given in one go
+            await trio.lowlevel.checkpoint()
+            passed, self._passed = self._passed[:READ_BYTES], self._passed[READ_BYTES:]
             return self._claimed(passed)
         data = b""
         while True:
