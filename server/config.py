@@ -80,7 +80,7 @@ class ServerConfig:
         default="",
         metadata={
             "help": "Id of this node, unique in its cluster. Empty: a new one at each start, such as "
-            "`brave-otter-3f9c`."
+            "`brave-otter-3f9c`. Several workers have it with a number: `brave-otter-3f9c-1` and so on."
         },
     )
     workers: int = field(

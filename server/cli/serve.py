@@ -39,6 +39,9 @@ from server.plugin import PluginError
 SPARE_FILES = 200
 """Open files besides the clients': the mesh's sockets to its peers, Redis, the log, what libraries hold."""
 
+FILES_PER_WORKER = 8
+"""Open files that a worker has for each of its siblings: its own connections to it, and those from it."""
+
 ORPHAN_SPARE_S = 5
 """More than whoever supervises us would give us to stop: it does not end its workers while they still may."""
 
@@ -88,7 +91,9 @@ def serve(file: Path | None, stop_with_stdin: bool, worker: str | None, **flags:
         if worker is not None:
             _run_worker(config, msgspec.json.decode(worker, type=Post))
         elif config.server.workers > 1:
-            _allow_open_files(config.limits.connections + SPARE_FILES)
+            _allow_open_files(
+                config.limits.connections + SPARE_FILES + FILES_PER_WORKER * config.server.workers
+            )
             _run_workers(config, [*_this_program(), *_words(file, flags)], stop_with_stdin)
         else:
             _allow_open_files(config.limits.connections + SPARE_FILES)
