@@ -263,8 +263,8 @@ class Terminal:
         while True:
             try:
                 data = await self._stream.receive_some(65_536)
-            except (trio.BrokenResourceError, OSError):
-                return  # what Linux says when the last writer is gone
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+                return  # what Linux says when the last writer is gone; or the terminal was closed meanwhile
             if not data:
                 return
             self._text += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", data.decode(errors="replace"))
