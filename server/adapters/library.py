@@ -71,7 +71,7 @@ async def _take(connection: WebSocketConnection, wire: Wire, stream: "_Stream", 
                 wire.outbox.finish(close_frame(closed.reason.code, reason))
             return
         await receive((message,))
-        stream.passed_on_is_received()
+        await stream.passed_on_is_received()
 
 
 class _Stream(trio.abc.Stream):
@@ -101,14 +101,14 @@ class _Stream(trio.abc.Stream):
         """Let pass what comes behind the handshake; before that, wsproto would lose it."""
         self._opened.set()
 
-    def passed_on_is_received(self) -> None:
+    async def passed_on_is_received(self) -> None:
         """Hear that a message that was passed on has come out of trio-websocket and was received."""
         self._messages_received += 1
         self._unclaimed_bytes = 0
         self._was_received.set()
-        if self._is_dry:
-            # That was the last message of one read: else the stream flushes, when it is asked for more.
-            self._turn.flush()
+        # If this was the last message of one read; else the stream flushes, when it is asked for more.
+        if self._is_dry and not self._turn.flush():
+            await self._turn.caught_up()
 
     # -- Reading --------------------------------------------------------------------------------------------------
 

@@ -107,7 +107,12 @@ class WebSocketClient:
         self._session = self._app.open_session("websocket", self._wire.remote, self._outbox.write, self.close)
 
     def close(self, code: int, reason: str) -> None:
-        """End the connection with this code and reason, after what waits already. The caller is not kept waiting."""
+        """End the connection with this code and reason, after what waits already. The caller is not kept waiting.
+
+        Without effect on a connection that is ending.
+        """
+        if self._is_over:
+            return
         self._is_over = True
         self._outbox.finish(close_frame(code, reason))
         self._outbox.life.cancel()

@@ -35,7 +35,8 @@ class Limits:
     outbox_bytes: int = _bound(
         1_048_576,
         "bytes",
-        "What may wait for one slow client before it is closed: who is 1 MiB behind does not catch up.",
+        "What may wait for one slow client before it is closed: who is 1 MiB behind does not catch up. From half "
+        "of it on, no more requests of that client are worked on until it has taken all.",
     )
     requests_in_flight: int = _bound(
         100,

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from server.core.frames import CloseCode
+from server.core.frames import CloseCode, text_frame
 from support.front import CLOSE, TEXT, call, get, handshake, masked, open_front, raw_client
 
 
@@ -32,6 +32,21 @@ async def test_a_client_that_answers_the_close_is_let_go_at_once() -> None:
         await client.send(masked(b"\x03\xf4", CLOSE))
         with trio.fail_after(20):  # and keeps its socket open: RFC 6455 lets the server close first
             await front.stopped.wait()
+
+
+async def test_who_is_being_closed_already_gets_all_that_was_meant_for_it() -> None:
+    async with open_front() as front, raw_client(front, receive_buffer=4_096) as client:
+        await client.upgrade(trailing=masked(call("attach")))
+        await client.message()
+        (session,) = front.probe.sessions
+        session.write(text_frame(b"x" * 10_000_000))
+        session.close(4_001, "enough")
+        await trio.testing.wait_all_tasks_blocked()
+        front.stopping.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await client.frame() == (TEXT, b"x" * 10_000_000)
+        assert await client.close_code() == (4_001, "enough")
+        assert await client.rest() == b""
 
 
 async def test_nobody_is_let_in_any_more() -> None:
