@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
-from server.adapters.lane import READ_BYTES
+from server.adapters.lane import FLOOD_BYTES, READ_BYTES
 from support.echo import EchoApp
 from support.front import (
     BINARY,
@@ -93,10 +93,11 @@ SMALL_TEXTS = [
     text.encode() for text in ("", "x", '{"p":1}', "é\N{FISH}" * 20, "x" * 125, "x" * 126, "y" * 3_000)
 ]
 SMALL_BLOBS = [b"", b"\xff", b"\x00" * 126, b"\xfe" * 3_000]
+NEARLY_A_READ = b"w" * (READ_BYTES - 100)
 MORE_THAN_A_READ = b"z" * (READ_BYTES + 4_000)
 
-texts = st.builds(message, st.sampled_from([*SMALL_TEXTS, MORE_THAN_A_READ]), st.just(TEXT))
-blobs = st.builds(message, st.sampled_from([*SMALL_BLOBS, MORE_THAN_A_READ]), st.just(BINARY))
+texts = st.builds(message, st.sampled_from([*SMALL_TEXTS, MORE_THAN_A_READ, NEARLY_A_READ]), st.just(TEXT))
+blobs = st.builds(message, st.sampled_from([*SMALL_BLOBS, MORE_THAN_A_READ, NEARLY_A_READ]), st.just(BINARY))
 heartbeats = st.builds(message, st.binary(max_size=125), st.sampled_from([PING, PONG]))
 several = (st.lists(st.integers(1, 400), min_size=1, max_size=3), st.lists(heartbeats, max_size=3))
 fragmented = st.builds(fragments, st.sampled_from(SMALL_TEXTS), st.just(TEXT), *several) | st.builds(
@@ -120,7 +121,7 @@ goodbyes = st.sampled_from(
         Said("a frame without a mask", b"\x81\x02hi"),
     ]
 )
-sizes = st.lists(st.integers(1, 9_000), min_size=1, max_size=6) | st.lists(
+sizes = st.lists(st.integers(1, 9_000) | st.just(2 * FLOOD_BYTES), min_size=1, max_size=6) | st.lists(
     st.integers(1, 9), min_size=1, max_size=3
 )
 
@@ -155,7 +156,7 @@ async def read_all(client: RawClient, received: list[Frame]) -> None:
 
 
 @settings(max_examples=150)
-@given(st.lists(texts | heartbeats | blobs | fragmented, max_size=8), goodbyes, sizes, st.booleans())
+@given(st.lists(texts | heartbeats | blobs | fragmented, max_size=10), goodbyes, sizes, st.booleans())
 def test_a_conversation_in_any_pieces_is_answered_as_the_library_alone_would(
     talk: list[Said], goodbye: Said, sizes: list[int], is_first_with_handshake: bool
 ) -> None:
