@@ -184,14 +184,17 @@ def _run_workers(config: LoadedConfig, command: list[str], stop_with_stdin: bool
     if config.server.workers > cores:
         log.warning("more workers than cores", workers=config.server.workers, cores=cores)
     name = config.server.name or readable_id(os.urandom(ENTROPY_BYTES))
-    try:
-        with make_directory("shoal-") as directory:
-            if len(directory) > LONGEST_DIRECTORY:
-                fail(f"The path {directory} is too long for sockets in it. Set TMPDIR to a shorter one.")
-            supervisor = Supervisor(config, name, command, directory, log)
-            ended_by = trio.run(_supervise, supervisor, config, log, stop_with_stdin)
-    except OSError as error:
-        fail(f"The workers need a place for their sockets: {error}. Set TMPDIR to a directory to write in.")
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(make_directory("shoal-"))
+        except OSError as error:
+            fail(
+                f"The workers need a place for their sockets: {error}. Set TMPDIR to a directory to write in."
+            )
+        if len(directory) > LONGEST_DIRECTORY:
+            fail(f"The path {directory} is too long for sockets in it. Set TMPDIR to a shorter one.")
+        supervisor = Supervisor(config, name, command, directory, log)
+        ended_by = trio.run(_supervise, supervisor, config, log, stop_with_stdin)
     if ended_by is not None:  # a second signal: as it would have ended a single node
         signal.signal(ended_by, signal.SIG_DFL)
         signal.raise_signal(ended_by)

@@ -442,6 +442,17 @@ async def test_a_taken_port_is_told_once(tmp: Path) -> None:
     assert said.startswith(f"shoal: cannot listen on 127.0.0.1:{port}: another program has this port")
 
 
+async def test_sockets_need_a_place_that_is_not_too_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    end = await ended("--workers=2", "--port=0", env=environment(deep))
+    assert end.exit_code == 1
+    assert re.fullmatch(
+        r"shoal: The path .* is too long for sockets in it. Set TMPDIR .*", complaints(end)[0]
+    )
+    assert list(deep.iterdir()) == []
+
+
 async def test_the_port_of_another_server_with_workers_is_taken_too() -> None:
     async with running_workers(2) as server:
         end = await ended("--workers=2", f"--port={server.port}")

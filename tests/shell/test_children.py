@@ -43,6 +43,29 @@ async def test_a_child_that_ignores_sigterm_is_killed() -> None:
     assert child.exit_code == -signal.SIGKILL
 
 
+async def test_a_child_that_watches_its_input_is_stopped_by_that_and_not_signalled() -> None:
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n"
+        "print('here', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    async with open_child("watching", [sys.executable, "-c", code], ends_with_stdin=True) as child:
+        await child.line("here")
+    assert child.exit_code == 0
+
+
+async def test_lines_are_told_as_they_come_and_errors_may_be_left_where_they_are(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    heard: list[str] = []
+    command = ["sh", "-c", "echo one; echo two; echo oh dear >&2"]
+    async with open_child("talker", command, speaks_for_itself=True, heard=heard.append) as child:
+        await child.wait()
+    assert heard == list(child.lines) == ["one", "two"]
+    assert capfd.readouterr().err == "oh dear\n"
+
+
 async def test_a_child_ends_when_its_context_is_cancelled() -> None:
     with trio.CancelScope() as scope:
         async with open_child("sleeper", SLEEPER) as child:
@@ -111,6 +134,18 @@ async def test_a_guarded_program_ends_with_its_grandparent_however_that_ends(end
         assert is_alive(pid)
         parent.send_signal(end)
         await eventually(lambda: not is_alive(pid), "the program has ended")
+
+
+async def test_the_guard_holds_a_directory_for_its_program_and_removes_it_when_it_is_the_last(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "shared"
+    directory.mkdir()
+    command = guarded(["sh", "-c", f"touch {directory}/file; echo made"], str(directory))
+    async with open_child("guarded", command) as child:
+        await child.line("made")
+        await child.wait()
+    assert not directory.exists()
 
 
 async def test_redis_answers_and_leaves_nothing(tmp_path: Path) -> None:
