@@ -12,6 +12,7 @@ import attrs
 
 from cluster.core.limits import Limits
 from cluster.errors import ConfigurationError
+from cluster.keys import Keys, Sealer
 
 SECRET_LENGTH = 16
 """Characters that a secret must have at least: what can be guessed seals nothing."""
@@ -93,7 +94,15 @@ class MeshConfig:
         repr=False,
         metadata=_help(
             f"What nodes of this cluster have in common and nobody else knows, at least {SECRET_LENGTH} characters. "
-            "Without it the mesh binds loopback only."
+            "With it the mesh is encrypted; without it the mesh binds loopback only."
+        ),
+    )
+    former_secret: str | None = attrs.field(
+        default=None,
+        repr=False,
+        metadata=_help(
+            "The secret before, while it is being changed: nodes that have only that one are let in, and let this one "
+            "in. Take it away when every node has the new one."
         ),
     )
     bindings: Bindings = attrs.field(factory=Bindings, metadata=_help("Addresses of the mesh sockets."))
@@ -128,10 +137,16 @@ class MeshConfig:
                 f"name is {self.name!r}: use 1 to 64 letters, digits, dots, dashes and underscores (it is part of "
                 "Redis keys)"
             )
-        if self.secret is not None and len(self.secret) < SECRET_LENGTH:
+        for name, secret in (("secret", self.secret), ("former_secret", self.former_secret)):
+            if secret is not None and len(secret) < SECRET_LENGTH:
+                raise ConfigurationError(
+                    f"{name} has {len(secret)} characters; at least {SECRET_LENGTH} are needed, for instance from "
+                    "`openssl rand -hex 32`"
+                )
+        if self.former_secret is not None and self.secret in (None, self.former_secret):
             raise ConfigurationError(
-                f"secret has {len(self.secret)} characters; at least {SECRET_LENGTH} are needed, for instance from "
-                "`openssl rand -hex 32`"
+                "former_secret is the secret before the present one: set secret to a new one, or take "
+                "former_secret away"
             )
         for seed in self.seeds:
             if not is_reachable(seed):
@@ -139,6 +154,14 @@ class MeshConfig:
                     f"seeds has {seed!r}, which is no router address of a node: write tcp://10.0.0.5:7510, "
                     "tcp://node-1.example:7510, tcp://[fd00::5]:7510 or ipc:///path"
                 )
+
+    def sealer(self) -> Sealer:
+        """Seals cards of this cluster, and opens them."""
+        return Sealer(self.secret, self.former_secret, cluster=self.name)
+
+    def keys(self) -> Keys | None:
+        """Keys for a new life of this node; None without a secret: nothing is encrypted then."""
+        return None if self.secret is None else Keys(self.secret, self.former_secret, cluster=self.name)
 
     @property
     def card_lifetime_ms(self) -> int:

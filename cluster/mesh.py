@@ -23,7 +23,6 @@ from cluster.core.identity import Card, Epoch, Near
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
 from cluster.errors import AddressError, PoolUnavailable
-from cluster.keys import Sealer
 from cluster.ports import Addresses, Observer, Pool, Transport
 
 RESET_LIMIT_S = 5.0
@@ -79,7 +78,8 @@ async def open_mesh(
     extra = None if near is None else Addresses(near.pub, near.router)
     for address in (config.bindings.pub, config.bindings.router, *(attrs.astuple(extra) if extra else ())):
         refuse_open_address(address, config.secret)
-    async with transport.open(config.bindings.pub, config.bindings.router, extra) as addresses:
+    keys = config.keys()
+    async with transport.open(config.bindings.pub, config.bindings.router, extra, keys) as addresses:
         card = Card(
             id=identity.node_id,
             epoch=Epoch(identity.started_at, 0),
@@ -90,6 +90,8 @@ async def open_mesh(
             host=identity.host,
             started_at=identity.started_at,
             near=msgspec.UNSET if near is None else near,
+            server_key="" if keys is None else keys.server.public.hex(),
+            key="" if keys is None else keys.own.public.hex(),
         )
         mesh = Mesh(
             config=config,
@@ -123,7 +125,7 @@ class Mesh:
         defer: Defer,
         log: Log,
     ) -> None:
-        sealer = Sealer(config.secret)
+        sealer = config.sealer()
         self._config = config
         self._transport = transport
         self._pool = pool
@@ -151,6 +153,8 @@ class Mesh:
         self.overloads = 0
         """How often a peer's queue was found full. What is published for that peer until it takes again is repaired
         from the log; ZeroMQ does not tell how many frames that were."""
+        self.strangers = 0
+        """Connections to the mesh's ports that were not let in."""
         self.pool_failed_since: float | None = None
         """When the pool stopped answering, trio's clock; None while it answers."""
         self.pool_failure = ""
@@ -263,6 +267,15 @@ class Mesh:
         """The connection to a peer was closed at its end, or broke."""
         self._perform(self._core.hung_up(node, trio.current_time()))
         self._turn_over()
+
+    def kept_out(self, node: str | None) -> None:
+        """A handshake failed."""
+        if node is None:
+            self.strangers += 1
+            if self.strangers & (self.strangers - 1) == 0:  # whoever repeats it does not fill the log
+                self._log.warning("stranger kept out", count=self.strangers)
+        else:
+            self._perform(self._core.kept_out(node))
 
     # -- its life --
 

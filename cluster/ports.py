@@ -12,6 +12,7 @@ import attrs
 
 from cluster.core.identity import Card
 from cluster.core.messages import Notification
+from cluster.keys import Keys
 
 
 @attrs.frozen
@@ -38,6 +39,10 @@ class Arrivals(Protocol):
     def hung_up(self, node: str) -> None:
         """The connection to the node's ROUTER was closed at its end, or broke. The transport goes on trying."""
 
+    def kept_out(self, node: str | None) -> None:
+        """A handshake failed: the node (or who sits at the address asked) did not let us in, or is somebody else; for
+        None, we did not let in somebody who connected to us. Nothing of it was received."""
+
 
 class Transport(Protocol):
     """Carries frames between nodes.
@@ -49,10 +54,14 @@ class Transport(Protocol):
     """
 
     def open(
-        self, pub: str, router: str, near: Addresses | None = None
+        self, pub: str, router: str, near: Addresses | None = None, keys: Keys | None = None
     ) -> AbstractAsyncContextManager[Addresses]:
         """Bind both addresses, and a second pair if there is one, and be usable until the end of the context. Gives
-        the first pair as bound. Raises `BindError`."""
+        the first pair as bound. Raises `BindError`.
+
+        With `keys`, nothing leaves the process unencrypted; questions are taken only from who has a key of a secret
+        that we know, answers and publications only from who has the server key on its card, and only those hear what
+        is published that have the key on the card of a node that is connected to here."""
 
     async def run(self, arrivals: Arrivals) -> None:
         """Receive until cancelled."""
@@ -67,7 +76,8 @@ class Transport(Protocol):
         """Connect to a peer's addresses, and go on trying; replaces an earlier connection to the same node.
 
         Two peers may name the same addresses: one of them is the former life of a machine under another name. Raises
-        `AddressError`, and connects to nothing, when an address is none; the card comes from outside."""
+        `AddressError`, and connects to nothing, when an address is none, or with keys when the card has none; the
+        card comes from outside."""
 
     def disconnect(self, node: str) -> None:
         """Drop the connection to the peer and what waits to be sent to it."""

@@ -17,6 +17,7 @@ import trio
 
 from cluster.core.identity import Card
 from cluster.errors import BindError, PoolUnavailable
+from cluster.keys import Keys
 from cluster.ports import Addresses, Arrivals
 
 QUEUE = 100_000
@@ -58,7 +59,13 @@ class MemoryTransport:
         self._arrived = trio.Event()
 
     @asynccontextmanager
-    async def open(self, pub: str, router: str, near: Addresses | None = None) -> AsyncIterator[Addresses]:
+    async def open(
+        self,
+        pub: str,
+        router: str,
+        near: Addresses | None = None,
+        keys: Keys | None = None,  # noqa: ARG002 - nothing leaves the process
+    ) -> AsyncIterator[Addresses]:
         """Take all addresses on the network. Raises `BindError` when one is taken."""
         known = self._network._transports
         taken: list[str] = []

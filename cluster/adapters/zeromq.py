@@ -1,13 +1,12 @@
 """The mesh over ZeroMQ: one PUB and one ROUTER bound, one SUB connected to every peer's PUB, one DEALER for each peer.
 
-pyzmq knows no trio, so each receiving socket has one task that waits on the socket's file descriptor. That
-descriptor is edge-triggered: any operation on the socket, also a send from another task, may consume the edge. So
-EVENTS is looked at before every wait, and `touched` wakes the waiting task when an operation found something to read.
+With keys every connection is encrypted and authenticated by CURVE (CurveZMQ, RFC 26): `cluster.adapters.curve`.
 """
 
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,9 +15,12 @@ import attrs
 import trio
 import zmq
 
+from cluster.adapters.curve import FAILED_HANDSHAKES, HANDSHAKE_LIMIT_MS, Locks, check_keys
+from cluster.adapters.readable import Readable
 from cluster.core.identity import Card
 from cluster.core.messages import FRAME_BYTES
 from cluster.errors import AddressError, BindError
+from cluster.keys import Keys
 from cluster.ports import Addresses, Arrivals
 
 PUBLISHED_QUEUE: Final = 10_000
@@ -29,10 +31,8 @@ DIRECT_QUEUE: Final = 10_000
 """Frames waiting on a DEALER or for one asker on the ROUTER: a snapshot of a million rooms is about 600."""
 
 SEED_QUEUE: Final = 4
-"""Hellos waiting for a seed that is not there: more would all be answered at once when it comes."""
-
-FRAMES_AT_ONCE: Final = 256
-"""Frames read in one go before other tasks get their turn: about a millisecond's worth."""
+"""Hellos waiting for a seed that is not there: more would all be answered at once when it comes. Over it the connection
+is made anew: ZeroMQ gives up on who once answered in another language."""
 
 ITSELF: Final = "inproc://itself"
 """Where this node's SUB hears its own PUB. The name is known within one context, and every transport has its own."""
@@ -61,20 +61,30 @@ class ZeroMqTransport:
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._pub = self._socket(zmq.PUB, PUBLISHED_QUEUE)
-        self._sub = _Readable(self._socket(zmq.SUB, PUBLISHED_QUEUE))
-        self._router = _Readable(self._socket(zmq.ROUTER, DIRECT_QUEUE))
+        self._sub = Readable(self._socket(zmq.SUB, PUBLISHED_QUEUE))
+        self._router = Readable(self._socket(zmq.ROUTER, DIRECT_QUEUE))
         self._router.socket.set(zmq.ROUTER_MANDATORY, 1)  # say when the asker has gone, instead of dropping
         self._pub.set(zmq.LINGER, FAREWELL_MS)
         self._pub.set(zmq.XPUB_NODROP, 1)  # tell when a peer's queue is full, instead of dropping in silence
         self._peers: dict[str, _Peer] = {}
-        self._seeds: dict[str, _Peer] = {}
+        self._seeds: dict[tuple[str, str], _Peer] = {}
+        """By address, and the server key that is tried there."""
+        self._cards: dict[str, Card] = {}
+        self._heard_with: dict[str, str] = {}
+        """The server key with which SUB is connected, by address."""
+        self._locks: Locks | None = None
         self._nursery: trio.Nursery | None = None
         self._arrivals: Arrivals | None = None
 
     @asynccontextmanager
-    async def open(self, pub: str, router: str, near: Addresses | None = None) -> AsyncIterator[Addresses]:
+    async def open(
+        self, pub: str, router: str, near: Addresses | None = None, keys: Keys | None = None
+    ) -> AsyncIterator[Addresses]:
         """Bind all addresses; at the end wait up to `FAREWELL_MS` for what was published last. Raises `BindError`."""
         try:
+            if keys is not None:
+                self._locks = Locks(self._context, keys)
+                self._locks.lock(publisher=self._pub, router=self._router.socket)
             bound = Addresses(pub=_bind(self._pub, pub), router=_bind(self._router.socket, router))
             if near is not None:
                 _bind(self._pub, near.pub)
@@ -89,6 +99,8 @@ class ZeroMqTransport:
                 seed.close()
             for socket in (self._sub.socket, self._router.socket, self._pub):
                 socket.close()
+            if self._locks is not None:
+                self._locks.close()
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._context.term)  # waits for the linger
 
@@ -100,6 +112,8 @@ class ZeroMqTransport:
                 self._nursery = nursery
                 nursery.start_soon(self._read_published, arrivals)
                 nursery.start_soon(self._read_questions, arrivals)
+                if self._locks is not None:
+                    nursery.start_soon(self._locks.run, lambda: arrivals.kept_out(None))
                 for peer in (*self._peers.values(), *self._seeds.values()):
                     self._start_reading(peer)
         finally:
@@ -120,25 +134,28 @@ class ZeroMqTransport:
         self.disconnect(card.id)
         dealer = self._socket(zmq.DEALER, DIRECT_QUEUE)
         try:
+            if self._locks is not None:
+                check_keys(card)
+                self._locks.show_as_client(dealer, card.server_key)
             _connect(dealer, card.router)
-            # When another peer has the same address this changes nothing, and must not: that peer may be well.
-            _connect(self._sub.socket, card.pub)
+            self._cards[card.id] = card
+            self._hear_at(card.pub)
         except AddressError:
+            self._cards.pop(card.id, None)
             dealer.close()
             raise
-        peer = self._peers[card.id] = _Peer(card.id, card.pub, _Readable(dealer))
-        self._sub.touched()
+        peer = self._peers[card.id] = _Peer(card.id, Readable(dealer))
         self._start_reading(peer)
+        self._know_cards()
 
     def disconnect(self, node: str) -> None:
         """Drop the connection to the peer and what waits to be sent to it."""
         peer = self._peers.pop(node, None)
         if peer is None:
             return
-        if all(other.pub != peer.pub for other in self._peers.values()):
-            self._sub.socket.disconnect(peer.pub)
-            self._sub.touched()
+        self._hear_at(self._cards.pop(node).pub)
         peer.close()
+        self._know_cards()
 
     def publish(self, frame: bytes) -> bool:
         """To every peer that subscribed to the frame's topic; False when the queue of one of them was full."""
@@ -161,12 +178,11 @@ class ZeroMqTransport:
 
     def ask_at(self, address: str, frame: bytes) -> None:
         """To the ROUTER at an address; connects to it at the first time, and goes on trying."""
-        seed = self._seeds.get(address)
-        if seed is None:
-            seed = self._seeds[address] = _Peer(address, "", _Readable(self._socket(zmq.DEALER, SEED_QUEUE)))
-            _connect(seed.dealer.socket, address)
-            self._start_reading(seed)
-        _send(seed.dealer, frame)
+        for server_key in [""] if self._locks is None else self._locks.server_keys():
+            seed = self._seeds.get((address, server_key)) or self._open_seed(address, server_key)
+            if not _send(seed.dealer, frame):
+                seed.close()
+                del self._seeds[address, server_key]
 
     def answer(self, identity: bytes, frame: bytes) -> bool:
         """To the DEALER that asked under this identity; False when it has gone or its queue is full."""
@@ -177,6 +193,49 @@ class ZeroMqTransport:
                 return False
             raise
         self._router.touched()
+        return True
+
+    # -- who is connected, and with which key --
+
+    def _hear_at(self, address: str) -> None:
+        """Connect SUB to the address, or leave it, as the cards say. Two may name one address, if they are two lives of
+        one machine under two names: that changes nothing, and must not, for the later one may be well; and it is the
+        later one's key that counts."""
+        cards = (card for card in self._cards.values() if card.pub == address)
+        latest = max(cards, key=lambda card: card.epoch.boot, default=None)
+        key = None if latest is None else latest.server_key
+        if key == self._heard_with.get(address):
+            return
+        if self._heard_with.pop(address, None) is not None:
+            self._sub.socket.disconnect(address)
+        if key is not None:
+            if self._locks is not None:
+                self._locks.show_as_subscriber(self._sub.socket, key)
+            _connect(self._sub.socket, address)
+            self._heard_with[address] = key
+        self._sub.touched()
+
+    def _know_cards(self) -> None:
+        if self._locks is not None:
+            self._locks.know(self._cards.values())
+
+    def _open_seed(self, address: str, server_key: str) -> _Peer:
+        dealer = self._socket(zmq.DEALER, SEED_QUEUE)
+        if self._locks is not None:
+            self._locks.show_as_client(dealer, server_key)
+        _connect(dealer, address)
+        seed = self._seeds[address, server_key] = _Peer(address, Readable(dealer))
+        self._start_reading(seed)
+        return seed
+
+    def _has_failed(self, peer: _Peer) -> bool:
+        """A handshake did; whether that says something. A seed is asked again with a new connection, if at all: of the
+        keys that are tried there, one at the most fits."""
+        for way, seed in list(self._seeds.items()):
+            if seed is peer:
+                seed.close()
+                del self._seeds[way]
+                return all(address != peer.node for address, _ in self._seeds)
         return True
 
     # -- one task for each receiving socket --
@@ -201,8 +260,12 @@ class ZeroMqTransport:
 
     async def _watch_connection(self, peer: _Peer, arrivals: Arrivals) -> None:
         with peer.watching:
-            async for _ in peer.monitor.batches():
-                arrivals.hung_up(peer.node)
+            async for events in peer.monitor.batches():
+                for event, *_ in events:
+                    if int.from_bytes(event[:2], sys.byteorder) == zmq.EVENT_DISCONNECTED:
+                        arrivals.hung_up(peer.node)
+                    elif self._has_failed(peer):
+                        arrivals.kept_out(peer.node)
 
     def _socket(self, kind: int, queue: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -214,57 +277,22 @@ class ZeroMqTransport:
         socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_AT_MOST_MS)
         socket.set(zmq.CONNECT_TIMEOUT, CONNECT_LIMIT_MS)
+        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_LIMIT_MS)
         return socket
-
-
-class _Readable:
-    """A socket and the one task that waits for it to become readable."""
-
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self.socket = socket
-        self._wait: trio.CancelScope | None = None
-
-    def touched(self) -> None:
-        """An operation was made on the socket: if it consumed the edge, wake the reader."""
-        if self._wait is not None and self._has_input():
-            self._wait.cancel()
-
-    async def batches(self) -> AsyncIterator[list[list[bytes]]]:
-        """All messages that are at hand, again and again; each message as its frames. Ends with the socket, which what
-        a message causes may close."""
-        while not self.socket.closed:
-            if batch := self._receive():
-                yield batch
-                await trio.lowlevel.checkpoint()
-            elif not self._has_input():
-                with trio.CancelScope() as self._wait:
-                    await trio.lowlevel.wait_readable(self.socket.fileno())
-                self._wait = None
-
-    def _has_input(self) -> bool:
-        return bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
-
-    def _receive(self) -> list[list[bytes]]:
-        batch: list[list[bytes]] = []
-        try:
-            while len(batch) < FRAMES_AT_ONCE:
-                batch.append(self.socket.recv_multipart(zmq.NOBLOCK))
-        except zmq.Again:
-            pass
-        return batch
 
 
 @attrs.define(eq=False)
 class _Peer:
     node: str
-    pub: str
-    dealer: _Readable
-    monitor: _Readable = attrs.field(init=False)
+    dealer: Readable
+    monitor: Readable = attrs.field(init=False)
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     watching: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     def __attrs_post_init__(self) -> None:
-        self.monitor = _Readable(self.dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED))
+        self.monitor = Readable(
+            self.dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED_HANDSHAKES)
+        )
 
     def close(self) -> None:
         """Stop both tasks and drop the connection."""
@@ -275,7 +303,7 @@ class _Peer:
         self.dealer.socket.close()
 
 
-def _send(dealer: _Readable, frame: bytes) -> bool:
+def _send(dealer: Readable, frame: bytes) -> bool:
     try:
         dealer.socket.send(frame, zmq.NOBLOCK)
     except zmq.Again:

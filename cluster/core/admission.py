@@ -23,6 +23,11 @@ OpenCard = Callable[[bytes], Card]
 
 SealCard = Callable[[Card], bytes]
 
+FOREIGN_AT_MOST = 1000
+"""Nodes of another protocol that are remembered: more than a full mesh can have."""
+
+KEPT_OUT = "no encrypted connection could be made: is the secret the same on both?"
+
 
 class Admission:
     """The door of one node."""
@@ -42,6 +47,9 @@ class Admission:
         """The latest life under our own name that somebody knows of."""
         self.bad_cards = 0
         self.refusals = 0
+        self.foreign: dict[str, Card] = {}
+        """Nodes of this cluster that speak no version of the protocol that we speak, as of the last visit to the
+        pool."""
         self._me = me
         self._peers = peers
         self._readiness = readiness
@@ -49,6 +57,7 @@ class Admission:
         self._open_card = open_card
         self._seeds = tuple(seeds)
         self._ask_seeds_at = now
+        self._seed_refusals: dict[str, str] = {}
 
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do; `inf` when there is nothing to expect."""
@@ -66,6 +75,16 @@ class Admission:
         hello = messages.Hello(self._me.id, self._me.epoch, self._me.sealed_card, self._me.nonce())
         out += [AskAt(seed, messages.encode(hello)) for seed in self._seeds if seed not in linked]
 
+    def pool_was_read(self, sealed: Iterable[bytes], now: float, out: list[Effect]) -> set[str]:
+        """Learn the cards of all nodes that are in the pool; returns the names of those that we can work with."""
+        before, self.foreign = self.foreign, {}
+        learned = self.learn_all(sealed, "the pool", now, out)
+        for node, card in self.foreign.items():
+            if node not in before or before[node].epoch.boot != card.epoch.boot:
+                fields = {"peer": node, "version": card.version, "reason": card.versions_with(self._me.card)}
+                out.append(Belief("peer speaks another protocol", fields, is_warning=True))
+        return learned
+
     def learn_all(self, sealed: Iterable[bytes], source: str, now: float, out: list[Effect]) -> set[str]:
         """Learn the cards of others; returns their names."""
         learned: set[str] = set()
@@ -75,6 +94,8 @@ class Admission:
                 continue
             if card.id == self._me.id:
                 self.heard_of_self(card.epoch)
+            elif not card.speaks_with(self._me.card):
+                self._found_foreign(card, out)
             elif not self._peers.has_left(card):
                 learned.add(card.id)
                 self._learn(card, card_bytes, now, out)
@@ -117,6 +138,9 @@ class Admission:
         is_expected = card is not None and (card.id == node or node in self._seeds)
         if card is None or not is_expected or card.epoch != welcome.epoch or card.id == self._me.id:
             return
+        if not card.speaks_with(self._me.card):
+            return  # it would not have let us in
+        self._seed_refusals.pop(node, None)
         known = self._peers.links.get(card.id)
         link = self._learn(card, welcome.card, now, out)
         link.heard(now, out)
@@ -128,16 +152,27 @@ class Admission:
         """The node does not let us in."""
         if refusal.known is not None:
             self.heard_of_self(refusal.known)
-        link = self._peers.links.get(node)
-        if link is not None and link.refusal != refusal.reason:
-            link.refusal = refusal.reason
-            fields = {"peer": node, "reason": refusal.reason}
-            out.append(Belief("refused by peer", fields, is_warning=True))
+        self._note_refusal(node, refusal.reason, out)
+
+    def kept_out(self, node: str, out: list[Effect]) -> None:
+        """The node, or the seed of that address, does not take our key, or we do not take its."""
+        self._note_refusal(node, KEPT_OUT, out)
 
     def heard_of_self(self, epoch: Epoch) -> None:
         """Somebody knows this life under our own name."""
         if epoch.boot < LATEST_BOOT:  # no clock says more: a lie
             self.later_self = max(epoch, self.later_self or epoch)
+
+    def _note_refusal(self, node: str, reason: str, out: list[Effect]) -> None:
+        link = self._peers.links.get(node)
+        if link is not None:
+            before, link.refusal = link.refusal, reason
+        elif node in self._seeds:
+            before, self._seed_refusals[node] = self._seed_refusals.get(node), reason
+        else:
+            return
+        if before != reason:
+            out.append(Belief("refused by peer", {"peer": node, "reason": reason}, is_warning=True))
 
     def _why_refuse(self, hello: messages.Hello, card: Card | None) -> tuple[str, Epoch | None] | None:
         """The reason for people, and the epoch known of the asker if it is that."""
@@ -148,11 +183,19 @@ class Admission:
         if card.id == self._me.id:
             return "that is this node's own name: give each node another", None
         if not card.speaks_with(self._me.card):
-            return f"no protocol version in common: {card.protocol} and {self._me.card.protocol}", None
+            return f"no protocol version in common: {card.versions_with(self._me.card)}", None
         link = self._peers.links.get(card.id)
         if link is not None and card.epoch < link.epoch:
             return "a later life of this name is known", link.epoch
         return None
+
+    def _found_foreign(self, card: Card, out: list[Effect]) -> None:
+        """It cannot be talked with; a life of it before that could is over."""
+        if card.id in self.foreign or len(self.foreign) < FOREIGN_AT_MOST:
+            self.foreign[card.id] = card
+        link = self._peers.links.get(card.id)
+        if link is not None and link.epoch.boot < card.epoch.boot:
+            self._peers.forget(link, out)
 
     def _learn(self, card: Card, sealed: bytes, now: float, out: list[Effect]) -> Link:
         link = self._peers.learn(card, now, out)

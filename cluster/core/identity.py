@@ -25,8 +25,12 @@ NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 """What a card says is shown in terminals and logs, which obey control characters."""
 
+PublicKey = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")]
+"""A public key, 32 bytes in hexadecimal; empty without a secret."""
+
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=PRINTABLE)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
+Version = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
 LATEST_BOOT = 1 << 60
@@ -63,7 +67,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     `pub` and `router` are the ZeroMQ addresses that others connect to; `url` is where clients reach the node (empty
     when it has not said); `protocol` is the lowest and highest mesh protocol it speaks; `started_at` is
-    wall clock, milliseconds since 1970, for people to read and never compared; `near` may be left out.
+    wall clock, milliseconds since 1970, for people to read and never compared; `near` may be left out. `server_key` is
+    what `pub` and `router` answer to, and `key` what the node subscribes with, made anew for each of its lives.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=NODE_ID_PATTERN)]
@@ -72,10 +77,12 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     router: Address
     url: Annotated[str, msgspec.Meta(max_length=512, pattern=PRINTABLE)] = ""
     version: Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE)] = ""
-    protocol: tuple[Number, Number] = (PROTOCOL, PROTOCOL)
+    protocol: tuple[Version, Version] = (PROTOCOL, PROTOCOL)
     host: Annotated[str, msgspec.Meta(max_length=256, pattern=PRINTABLE)] = ""
     started_at: Number = 0
     near: Near | msgspec.UnsetType = msgspec.UNSET
+    server_key: PublicKey = ""
+    key: PublicKey = ""
 
     def seen_from(self, other: Card) -> Card:
         """This card with the addresses at which the other node reaches this one best."""
@@ -86,3 +93,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     def speaks_with(self, other: Card) -> bool:
         """Whether the two protocol ranges have a version in common."""
         return self.protocol[0] <= other.protocol[1] and other.protocol[0] <= self.protocol[1]
+
+    def versions_with(self, other: Card) -> str:
+        """What each of the two speaks, for people, when they have no version in common."""
+        mine, its = _span(self.protocol), _span(other.protocol)
+        return f"{self.id} speaks {mine} of the mesh protocol, {other.id} {its}: upgrade the older one"
+
+
+def _span(protocol: tuple[int, int]) -> str:
+    low, high = protocol
+    return f"version {low}" if low == high else f"versions {low} to {high}"

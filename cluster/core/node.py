@@ -12,7 +12,7 @@ SWIM, and one writer for each piece of state, as in Phoenix's Tracker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, ValuesView
+from collections.abc import Iterable, Mapping, Sequence, ValuesView
 
 import msgspec
 
@@ -108,6 +108,11 @@ class MeshNode:
         return self._admission.bad_cards
 
     @property
+    def foreign(self) -> Mapping[str, Card]:
+        """Cards of nodes in the pool that speak no version of the protocol that we speak."""
+        return self._admission.foreign
+
+    @property
     def refusals(self) -> int:
         """Hellos that were refused."""
         return self._admission.refusals
@@ -201,8 +206,11 @@ class MeshNode:
         out: list[Effect] = []
         self._readiness.pool_was_read()
         bad_before = self._admission.bad_cards
-        carded = self._admission.learn_all(sealed, "the pool", now, out)
+        carded = self._admission.pool_was_read(sealed, now, out)
         self._readiness.unreadable_cards = self._admission.bad_cards - bad_before
+        self._readiness.foreign = {
+            node: card.versions_with(self._me.card) for node, card in self.foreign.items()
+        }
         self._peers.pool_was_read(carded)
         self._outbid_if_known(now, out)
         return out
@@ -292,6 +300,12 @@ class MeshNode:
         if link is not None:
             link.liveness.hung_up(now)
         return []
+
+    def kept_out(self, node: str) -> list[Effect]:
+        """The node, or the seed of that address, did not let us connect, or is not who it should be."""
+        out: list[Effect] = []
+        self._admission.kept_out(node, out)
+        return out
 
     def time_passed(self, now: float) -> list[Effect]:
         """Do what is due: heartbeat, questions to silent peers, repeated requests."""

@@ -7,7 +7,7 @@ count: it is for finding each other only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from cluster.core.identity import Epoch
 from cluster.core.limits import Limits
@@ -30,6 +30,8 @@ class Readiness:
         self.unreadable_cards = 0
         """How many cards in the pool could not be opened when it was read last."""
         self.is_draining = self.is_leaving = False
+        self.foreign: Mapping[str, str] = {}
+        """Nodes that were in the pool then, and that we cannot talk with, and why."""
         self._stalled_s = 0.0
         self._stale_peers: set[str] = set()
 
@@ -94,6 +96,8 @@ class Readiness:
             return f"the pool cannot be read: {self._pool_failure}"
         if self.unreadable_cards:
             return f"{self.unreadable_cards} cards in the pool cannot be opened: is the secret the same on all nodes?"
+        if self.foreign:
+            return f"no protocol version in common: {next(iter(self.foreign.values()))}"
         waiting = [
             peer for peer in sorted(self._first_peers & peers.keys()) if not _is_settled(peers[peer], epoch)
         ]

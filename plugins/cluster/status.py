@@ -37,10 +37,14 @@ def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict
             "bad_frames": core.bad_frames,
             "bad_cards": core.bad_cards,
             "refusals": core.refusals,
+            "strangers": mesh.strangers,
             "stale_frames": core.stale_frames,
         },
         "pool": [_peer(link, mesh) for link in sorted(alive, key=lambda link: link.id)],
         "unreachable": [_peer(link, mesh) for link in sorted(others, key=lambda link: link.id)],
+        "foreign": [
+            {**_node(card), "reason": card.versions_with(core.card)} for card in core.foreign.values()
+        ],
     }
 
 
@@ -52,6 +56,7 @@ def _node(card: Card) -> dict[str, Any]:
         "url": card.url,
         "host": card.host,
         "version": card.version,
+        "protocol": list(card.protocol),
         "started_at": card.started_at,
     }
 

@@ -15,6 +15,7 @@ from cluster.adapters.memory import MemoryNetwork
 from cluster.adapters.zeromq import ZeroMqTransport
 from cluster.core.identity import Card, Epoch
 from cluster.errors import AddressError, BindError
+from cluster.keys import Keys
 from cluster.ports import Addresses, Transport
 from support.waiting import eventually
 
@@ -29,6 +30,7 @@ class Received:
         self.questions: list[tuple[bytes, bytes]] = []
         self.replies: list[tuple[str, bytes]] = []
         self.gone: list[str] = []
+        self.kept_out_by: list[str | None] = []
 
     def published(self, frames: Sequence[bytes]) -> None:
         self.frames += frames
@@ -42,15 +44,29 @@ class Received:
     def hung_up(self, node: str) -> None:
         self.gone.append(node)
 
+    def kept_out(self, node: str | None) -> None:
+        self.kept_out_by.append(node)
+
 
 @attrs.frozen
 class End:
     transport: Transport
     addresses: Addresses
     received: Received
+    keys: Keys | None
 
     def card(self, name: str) -> Card:
-        return Card(id=name, epoch=Epoch(1, 0), pub=self.addresses.pub, router=self.addresses.router)
+        card = Card(id=name, epoch=Epoch(1, 0), pub=self.addresses.pub, router=self.addresses.router)
+        if self.keys is None:
+            return card
+        server, own = self.keys.server.public.hex(), self.keys.own.public.hex()
+        return msgspec.structs.replace(card, server_key=server, key=own)
+
+    def connect(self, other: End, name: str) -> None:
+        """Know the other by that name; where there are keys, the other has to know us, too, before we hear it."""
+        self.transport.connect(other.card(name))
+        if self.keys is not None:
+            other.transport.connect(self.card(f"end-{id(self):x}"))
 
 
 @attrs.frozen
@@ -58,9 +74,16 @@ class Kind:
     make: Make
     pub: str
     router: str
+    secret: str | None = None
+
+    def keys(self) -> Keys | None:
+        """For a new life of a node."""
+        return None if self.secret is None else Keys(self.secret)
 
 
-@pytest.fixture(params=["memory", "zeromq-tcp", "zeromq-ipc", "zeromq-ipv6"])
+@pytest.fixture(
+    params=["memory", "zeromq-tcp", "zeromq-ipc", "zeromq-ipv6", "zeromq-curve", "zeromq-curve-ipc"]
+)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
     match request.param:
         case "memory":
@@ -69,6 +92,10 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
             return Kind(ZeroMqTransport, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*")
         case "zeromq-ipv6":
             return Kind(ZeroMqTransport, "tcp://[::1]:*", "tcp://[::1]:*")
+        case "zeromq-curve":
+            return Kind(ZeroMqTransport, "tcp://127.0.0.1:*", "tcp://127.0.0.1:*", "s" * 16)
+        case "zeromq-curve-ipc":
+            return Kind(ZeroMqTransport, f"ipc://{tmp_path}/*", f"ipc://{tmp_path}/*", "s" * 16)
         case _:
             return Kind(ZeroMqTransport, f"ipc://{tmp_path}/*", f"ipc://{tmp_path}/*")
 
@@ -80,9 +107,10 @@ async def an_end(kind: Kind, near: Addresses | None = None) -> AsyncIterator[End
     if pub.startswith("ipc://"):
         name = str(id(transport))
         pub, router = pub.replace("*", f"{name}.pub"), router.replace("*", f"{name}.router")
-    async with transport.open(pub, router, near) as addresses, trio.open_nursery() as nursery:
+    keys = kind.keys()
+    async with transport.open(pub, router, near, keys) as addresses, trio.open_nursery() as nursery:
         nursery.start_soon(transport.run, received)
-        yield End(transport, addresses, received)
+        yield End(transport, addresses, received, keys)
         nursery.cancel_scope.cancel()
 
 
@@ -97,7 +125,7 @@ async def say_until_heard(speaker: End, listener: End, frame: bytes) -> None:
 async def test_published_frames_arrive_in_order_and_by_topic(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
         b.transport.subscribe(b"yes\x00")
-        b.transport.connect(a.card("a"))
+        b.connect(a, "a")
         await say_until_heard(a, b, b"yes\x00hello")
         for number in range(500):
             a.transport.publish(b"no\x00%d" % number)
@@ -124,6 +152,7 @@ async def test_a_second_pair_of_addresses_reaches_the_same_node(kind: Kind, tmp_
         nearby = msgspec.structs.replace(a.card("a"), pub=near.pub, router=near.router)
         for end, card in ((b, a.card("a")), (c, nearby)):
             end.transport.subscribe(b"t\x00")
+            end.connect(a, "a")
             end.transport.connect(card)
         await say_until_heard(a, b, b"t\x00one")
         await say_until_heard(a, c, b"t\x00two")
@@ -150,10 +179,11 @@ async def test_a_peer_that_does_not_read_overflows_and_harms_nobody_else(kind: K
         deaf = kind.make()
         pub = kind.pub.replace("*", "deaf.pub") if kind.pub.startswith("ipc") else kind.pub
         router = kind.router.replace("*", "deaf.router") if kind.router.startswith("ipc") else kind.router
-        async with deaf.open(pub, router):  # and never runs
-            for end in (deaf, reader.transport):
-                end.subscribe(b"t\x00")
-                end.connect(a.card("a"))
+        keys = kind.keys()
+        async with deaf.open(pub, router, None, keys) as addresses:  # and never runs
+            for end in (End(deaf, addresses, Received(), keys), reader):
+                end.transport.subscribe(b"t\x00")
+                end.connect(a, "a")
             await say_until_heard(a, reader, b"t\x00hello")
 
             async def overflows() -> bool:
@@ -167,7 +197,7 @@ async def test_a_topic_can_be_given_up(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
         b.transport.subscribe(b"x\x00")
         b.transport.subscribe(b"y\x00")
-        b.transport.connect(a.card("a"))
+        b.connect(a, "a")
         await say_until_heard(a, b, b"x\x001")
         b.transport.unsubscribe(b"x\x00")
         a.transport.publish(b"x\x00late")
@@ -177,7 +207,7 @@ async def test_a_topic_can_be_given_up(kind: Kind) -> None:
 
 async def test_questions_and_answers_find_their_way(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
-        b.transport.connect(a.card("a"))
+        b.connect(a, "a")
         for number in range(100):
             assert b.transport.ask("a", b"%d" % number)
         await eventually(lambda: len(a.received.questions) == 100)
@@ -191,7 +221,7 @@ async def test_questions_and_answers_find_their_way(kind: Kind) -> None:
 async def test_two_askers_are_told_apart(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b, an_end(kind) as c:
         for end, word in ((b, b"from b"), (c, b"from c")):
-            end.transport.connect(a.card("a"))
+            end.connect(a, "a")
             assert end.transport.ask("a", word)
         await eventually(lambda: len(a.received.questions) == 2)
         for identity, frame in a.received.questions:
@@ -204,7 +234,7 @@ async def test_two_askers_are_told_apart(kind: Kind) -> None:
 async def test_who_is_not_connected_cannot_be_asked(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
         assert not b.transport.ask("a", b"?")
-        b.transport.connect(a.card("a"))
+        b.connect(a, "a")
         assert b.transport.ask("a", b"?")
         b.transport.disconnect("a")
         b.transport.disconnect("a")
@@ -215,7 +245,7 @@ async def test_connecting_again_replaces(kind: Kind) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
         b.transport.subscribe(b"t\x00")
         for _ in range(3):
-            b.transport.connect(a.card("a"))
+            b.connect(a, "a")
         await say_until_heard(a, b, b"t\x001")
         a.transport.publish(b"t\x00once")
         a.transport.publish(b"t\x00end")
@@ -239,7 +269,7 @@ async def test_what_arrives_may_end_the_connection_on_which_it_came(kind: Kind) 
         leaving.transport = kind.make()
         pub = kind.pub.replace("*", "leaving.pub") if kind.pub.startswith("ipc") else kind.pub
         router = kind.router.replace("*", "leaving.router") if kind.router.startswith("ipc") else kind.router
-        async with leaving.transport.open(pub, router), trio.open_nursery() as nursery:
+        async with leaving.transport.open(pub, router, None, kind.keys()), trio.open_nursery() as nursery:
             nursery.start_soon(leaving.transport.run, leaving)
             for number in range(20):
                 leaving.transport.connect(a.card("a"))
@@ -256,12 +286,12 @@ async def test_a_peer_may_have_the_addresses_of_a_former_one(kind: Kind) -> None
     """A machine that lost its node starts another on the same ports, under another name; then the dead is forgotten."""
     async with an_end(kind) as a, an_end(kind) as b:
         b.transport.subscribe(b"s\x00")
-        b.transport.connect(a.card("dead"))
-        b.transport.connect(a.card("alive"))
+        b.connect(a, "dead")
+        b.connect(a, "alive")
         await say_until_heard(a, b, b"s\x00both are connected")
         b.transport.disconnect("dead")
         await say_until_heard(a, b, b"s\x00one is")
-        b.transport.connect(a.card("alive"))
+        b.connect(a, "alive")
         await say_until_heard(a, b, b"s\x00connected anew")
         assert b.transport.ask("alive", b"?")
         b.transport.disconnect("alive")
@@ -276,7 +306,7 @@ async def test_an_address_that_is_none_is_refused_and_harms_nobody(
 ) -> None:
     async with an_end(kind) as a, an_end(kind) as b:
         b.transport.subscribe(b"s\x00")
-        b.transport.connect(a.card("a"))
+        b.connect(a, "a")
         with pytest.raises(AddressError, match="no address to connect to"):
             b.transport.connect(msgspec.structs.replace(a.card("x"), **{part: address}))
         assert not b.transport.ask("x", b"?")
@@ -287,7 +317,7 @@ async def test_an_address_that_is_none_is_refused_and_harms_nobody(
 async def test_who_has_gone_cannot_be_answered(kind: Kind) -> None:
     async with an_end(kind) as a:
         async with an_end(kind) as b:
-            b.transport.connect(a.card("a"))
+            b.connect(a, "a")
             b.transport.ask("a", b"?")
             await eventually(lambda: len(a.received.questions) == 1)
         identity, _ = a.received.questions[0]
@@ -308,7 +338,7 @@ async def test_an_address_can_be_asked_without_a_name(kind: Kind) -> None:
 async def test_a_closed_connection_is_noticed(kind: Kind) -> None:
     async with an_end(kind) as b:
         async with an_end(kind) as a:
-            b.transport.connect(a.card("a"))
+            b.connect(a, "a")
             b.transport.ask("a", b"?")
             await eventually(lambda: len(a.received.questions) == 1)
         await eventually(lambda: b.received.gone == ["a"])

@@ -166,7 +166,7 @@ class _Sieve:
     def __init__(self, line: LossyTransport, arrivals: Arrivals) -> None:
         self._arrives = line.arrives
         self._arrivals = arrivals
-        self.hung_up = arrivals.hung_up
+        self.hung_up, self.kept_out = arrivals.hung_up, arrivals.kept_out
 
     def published(self, frames: Sequence[bytes]) -> None:
         through = [

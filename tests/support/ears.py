@@ -13,7 +13,8 @@ class Ears:
     def __init__(self, arrivals: Arrivals, is_deaf: Callable[[], bool]) -> None:
         self._arrivals = arrivals
         self._is_deaf = is_deaf
-        self.asked, self.answered, self.hung_up = arrivals.asked, arrivals.answered, arrivals.hung_up
+        self.asked, self.answered = arrivals.asked, arrivals.answered
+        self.hung_up, self.kept_out = arrivals.hung_up, arrivals.kept_out
 
     def published(self, frames: Sequence[bytes]) -> None:
         if not self._is_deaf():

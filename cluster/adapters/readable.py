@@ -1,0 +1,54 @@
+"""Reading from ZeroMQ sockets in trio, which pyzmq does not know.
+
+Each receiving socket has one task that waits on the socket's file descriptor. That descriptor is edge-triggered: any
+operation on the socket, also a send from another task, may consume the edge. So EVENTS is looked at before every
+wait, and `touched` wakes the waiting task when an operation found something to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import trio
+import zmq
+
+FRAMES_AT_ONCE: Final = 256
+"""Frames read in one go before other tasks get their turn: about a millisecond's worth."""
+
+
+class Readable:
+    """A socket and the one task that waits for it to become readable."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self._wait: trio.CancelScope | None = None
+
+    def touched(self) -> None:
+        """An operation was made on the socket: if it consumed the edge, wake the reader."""
+        if self._wait is not None and self._has_input():
+            self._wait.cancel()
+
+    async def batches(self) -> AsyncIterator[list[list[bytes]]]:
+        """All messages that are at hand, again and again; each message as its frames. Ends with the socket, which what
+        a message causes may close."""
+        while not self.socket.closed:
+            if batch := self._receive():
+                yield batch
+                await trio.lowlevel.checkpoint()
+            elif not self._has_input():
+                with trio.CancelScope() as self._wait:
+                    await trio.lowlevel.wait_readable(self.socket.fileno())
+                self._wait = None
+
+    def _has_input(self) -> bool:
+        return bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def _receive(self) -> list[list[bytes]]:
+        batch: list[list[bytes]] = []
+        try:
+            while len(batch) < FRAMES_AT_ONCE:
+                batch.append(self.socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+        return batch
