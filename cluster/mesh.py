@@ -242,26 +242,29 @@ class Mesh:
 
     # -- what arrives --
 
-    def published(self, frames: Sequence[bytes]) -> None:
+    def published(self, frames: Sequence[bytes]) -> int:
         """From peers' PUB sockets."""
-        now = trio.current_time()
+        now, before = trio.current_time(), self._core.rubbish.count
         for frame in frames:
             self._perform(self._core.published(frame, now))
         self._turn_over()
+        return self._core.rubbish.count - before
 
-    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> None:
+    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> int:
         """From peers' DEALERs."""
-        now = trio.current_time()
+        now, before = trio.current_time(), self._core.rubbish.count
         for sender, frame in questions:
             self._perform(self._core.asked(sender, frame, now))
         self._turn_over()
+        return self._core.rubbish.count - before
 
-    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+    def answered(self, node: str, frames: Sequence[bytes]) -> int:
         """From a peer's ROUTER."""
-        now = trio.current_time()
+        now, before = trio.current_time(), self._core.rubbish.count
         for frame in frames:
             self._perform(self._core.answered(node, frame, now))
         self._turn_over()
+        return self._core.rubbish.count - before
 
     def hung_up(self, node: str) -> None:
         """The connection to a peer was closed at its end, or broke."""

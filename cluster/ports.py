@@ -25,15 +25,17 @@ class Addresses:
 
 class Arrivals(Protocol):
     """Where a transport puts what arrived. The calls are made on the trio thread, and must not block; each gets all
-    that was at hand when its socket was looked at, within a bound, in the order of arrival."""
+    that was at hand when its socket was looked at, within a bound, in the order of arrival.
 
-    def published(self, frames: Sequence[bytes]) -> None:
+    The first three return how many of the frames were rubbish: the transport reads that socket the more slowly."""
+
+    def published(self, frames: Sequence[bytes]) -> int:
         """From peers' PUB sockets, topic included."""
 
-    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> None:
+    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> int:
         """From peers' DEALERs: (identity to answer to, frame)."""
 
-    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+    def answered(self, node: str, frames: Sequence[bytes]) -> int:
         """From the ROUTER of the node; or, under the address asked, from whoever sits there."""
 
     def hung_up(self, node: str) -> None:

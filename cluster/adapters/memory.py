@@ -55,7 +55,7 @@ class MemoryTransport:
         self._is_at: frozenset[str] = frozenset()
         self._topics: set[bytes] = set()
         self._peers: dict[str, Card] = {}
-        self._inbox: deque[Callable[[Arrivals], None]] = deque()
+        self._inbox: deque[Callable[[Arrivals], object]] = deque()
         self._arrived = trio.Event()
 
     @asynccontextmanager
@@ -145,11 +145,11 @@ class MemoryTransport:
         for node in [card.id for card in self._peers.values() if card.router in gone]:
             self._put(partial(_tell_hung_up, node))
 
-    def _put(self, hand_over: Callable[[Arrivals], None]) -> None:
+    def _put(self, hand_over: Callable[[Arrivals], object]) -> None:
         self._inbox.append(hand_over)
         self._arrived.set()
 
-    def _send(self, receiver: MemoryTransport, frame: bytes, hand_over: Callable[[Arrivals], None]) -> bool:
+    def _send(self, receiver: MemoryTransport, frame: bytes, hand_over: Callable[[Arrivals], object]) -> bool:
         if len(receiver._inbox) >= QUEUE:
             return False
         sender = self._addresses.pub

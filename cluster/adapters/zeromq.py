@@ -54,6 +54,10 @@ CONNECT_LIMIT_MS: Final = 500
 """How long an attempt may take: one round trip, on any line but a satellite's. The kernel would repeat a lost first
 packet after one second, then two, then four: when a network heals, nobody wants to wait for that."""
 
+RUBBISH_REST_S: Final = 100e-6
+"""How long a socket is left alone for each frame on it that was no message: so a flood of them costs a few percent of a
+core, and then waits where it comes from. ZeroMQ reads from all peers in turn, so the others get theirs through."""
+
 
 class ZeroMqTransport:
     """A `Transport` over `tcp://` and `ipc://`. Opened once."""
@@ -242,11 +246,11 @@ class ZeroMqTransport:
 
     async def _read_published(self, arrivals: Arrivals) -> None:
         async for frames in self._sub.batches():
-            arrivals.published([frame[0] for frame in frames if len(frame) == 1])
+            await _rest(arrivals.published([_single(frame) for frame in frames]))
 
     async def _read_questions(self, arrivals: Arrivals) -> None:
         async for frames in self._router.batches():
-            arrivals.asked([(frame[0], frame[1]) for frame in frames if len(frame) == 2])
+            await _rest(arrivals.asked([(frame[0], _single(frame[1:])) for frame in frames]))
 
     def _start_reading(self, peer: _Peer) -> None:
         if self._nursery is not None and self._arrivals is not None:
@@ -256,7 +260,7 @@ class ZeroMqTransport:
     async def _read_replies(self, peer: _Peer, arrivals: Arrivals) -> None:
         with peer.reading:
             async for frames in peer.dealer.batches():
-                arrivals.answered(peer.node, [frame[0] for frame in frames if len(frame) == 1])
+                await _rest(arrivals.answered(peer.node, [_single(frame) for frame in frames]))
 
     async def _watch_connection(self, peer: _Peer, arrivals: Arrivals) -> None:
         with peer.watching:
@@ -301,6 +305,16 @@ class _Peer:
         self.dealer.socket.disable_monitor()
         self.monitor.socket.close()
         self.dealer.socket.close()
+
+
+def _single(parts: list[bytes]) -> bytes:
+    """What came as one part, as all does that nodes send; else nothing, which is no message."""
+    return parts[0] if len(parts) == 1 else b""
+
+
+async def _rest(rubbish: int) -> None:
+    if rubbish:
+        await trio.sleep(rubbish * RUBBISH_REST_S)
 
 
 def _send(dealer: Readable, frame: bytes) -> bool:

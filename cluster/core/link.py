@@ -110,7 +110,7 @@ class Link:
         """Why the peer does not accept us, in its words."""
         self.reset_taken = 0
         """The last reset that the peer asked for, and that we have done."""
-        self.resyncs = 0
+        self.resyncs = self.bad_frames = 0
         self.connected_at: float | None = None
         self.peer_links: dict[str, LinkReport] = {}
         """What the peer's last heartbeat says of others."""

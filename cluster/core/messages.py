@@ -290,11 +290,20 @@ Publication = Heartbeat | Farewell | State | Notify | Probe
 Question = Hello | Sync | Applied | Ping | ResendState | ResendNotify | Reset
 Reply = Welcome | Refused | Snapshot | Pong | ResentState | ResentNotify | CutState | CutNotify | ResetTaken
 
+
+class _Claim(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What every message begins with, those that this version does not know included."""
+
+    tag: int
+    origin: NodeId
+
+
 _T = TypeVar("_T")
 
 _encoder = msgspec.msgpack.Encoder()
 _publications: msgspec.msgpack.Decoder[Publication] = msgspec.msgpack.Decoder(Publication)
 _questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
+_claims: msgspec.msgpack.Decoder[_Claim] = msgspec.msgpack.Decoder(_Claim)
 _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
@@ -314,6 +323,15 @@ def decode_published(frame: bytes) -> Publication:
     if end < 0:
         raise FrameError("a published frame without a topic")
     return _decode(_publications, memoryview(frame)[end + 1 :])
+
+
+def claimed_origin(frame: bytes) -> str:
+    """The name in a published frame that is no message, if it can be read; else nothing."""
+    end = frame.find(TOPIC_END, 0, LONGEST_TOPIC)
+    try:
+        return _claims.decode(memoryview(frame)[end + 1 :]).origin
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def decode_question(frame: bytes) -> Question:

@@ -12,7 +12,7 @@ SWIM, and one writer for each piece of state, as in Phoenix's Tracker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, ValuesView
+from collections.abc import Iterable, Sequence, ValuesView
 
 import msgspec
 
@@ -26,6 +26,7 @@ from cluster.core.messages import Question, Reply
 from cluster.core.peers import Peers
 from cluster.core.publisher import Publisher
 from cluster.core.readiness import Readiness
+from cluster.core.rubbish import Rubbish
 from cluster.core.senses import Senses
 from cluster.errors import FrameError
 
@@ -58,7 +59,7 @@ class MeshNode:
         self._me = Me(card, seal(card))
         self._peers = Peers(self._me, limits)
         self._readiness = Readiness(limits)
-        self._admission = Admission(
+        self.admission = Admission(
             me=self._me,
             peers=self._peers,
             readiness=self._readiness,
@@ -67,13 +68,13 @@ class MeshNode:
             seeds=seeds,
             now=now,
         )
+        self.rubbish = Rubbish(self._peers.links)
         self._reset_nonce = 0
         self._reset_waits: set[str] = set()
         self._senses = Senses(limits, now)
         self._beat_at = now
         self.say = Publisher(self._me, limits, self._peers.links)
         """What this node says of itself and to its peers; nothing is sent before `flush`."""
-        self.bad_frames = 0
 
     # -- questions --
 
@@ -101,21 +102,6 @@ class MeshNode:
     def stale_frames(self) -> int:
         """Frames from lives and epochs that are over."""
         return self._peers.stale_frames
-
-    @property
-    def bad_cards(self) -> int:
-        """Cards that could not be opened."""
-        return self._admission.bad_cards
-
-    @property
-    def foreign(self) -> Mapping[str, Card]:
-        """Cards of nodes in the pool that speak no version of the protocol that we speak."""
-        return self._admission.foreign
-
-    @property
-    def refusals(self) -> int:
-        """Hellos that were refused."""
-        return self._admission.refusals
 
     @property
     def notify_topic(self) -> bytes:
@@ -161,7 +147,7 @@ class MeshNode:
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do. Calling it earlier does no harm."""
         links = (link.next_deadline() for link in self.links)
-        return min([self._beat_at, self._senses.next_deadline(), self._admission.next_deadline(), *links])
+        return min([self._beat_at, self._senses.next_deadline(), self.admission.next_deadline(), *links])
 
     # -- requests --
 
@@ -205,11 +191,11 @@ class MeshNode:
         """The pool was read: these are the cards of all nodes that are in it."""
         out: list[Effect] = []
         self._readiness.pool_was_read()
-        bad_before = self._admission.bad_cards
-        carded = self._admission.pool_was_read(sealed, now, out)
-        self._readiness.unreadable_cards = self._admission.bad_cards - bad_before
+        bad_before = self.admission.bad_cards
+        carded = self.admission.pool_was_read(sealed, now, out)
+        self._readiness.unreadable_cards = self.admission.bad_cards - bad_before
         self._readiness.foreign = {
-            node: card.versions_with(self._me.card) for node, card in self.foreign.items()
+            node: card.versions_with(self._me.card) for node, card in self.admission.foreign.items()
         }
         self._peers.pool_was_read(carded)
         self._outbid_if_known(now, out)
@@ -225,7 +211,7 @@ class MeshNode:
         try:
             message = messages.decode_published(frame)
         except FrameError as error:
-            self._bad_frame("published", error, out)
+            self.rubbish.published(frame, error, out)
             return out
         link = self._peers.find_current(message, now, out)
         if link is None:
@@ -244,7 +230,7 @@ class MeshNode:
                 self._tell_what_was_missed(link, out)
                 self._peers.heard_by(link, now)
                 if (report := message.links.get(self._me.id)) is not None:
-                    self._admission.heard_of_self(report.epoch)
+                    self.admission.heard_of_self(report.epoch)
                     self._outbid_if_known(now, out)
             case messages.Probe(nonce=nonce):
                 link.hearing.told_at = now
@@ -259,10 +245,11 @@ class MeshNode:
         try:
             question = messages.decode_question(frame)
         except FrameError as error:
-            self._bad_frame("direct", error, out)
+            self.rubbish.asked(identity, error, out)
             return out
         if isinstance(question, messages.Hello):
-            self._admission.greeted(identity, question, now, out)
+            self.rubbish.greeted(identity, question.origin)
+            self.admission.greeted(identity, question, now, out)
             return out
         link = self._peers.find_current(question, now, out)
         if link is not None:
@@ -276,14 +263,14 @@ class MeshNode:
         try:
             reply = messages.decode_reply(frame)
         except FrameError as error:
-            self._bad_frame("reply", error, out)
+            self.rubbish.answered(node, error, out)
             return out
         match reply:
             case messages.Welcome():
-                self._admission.welcomed(node, reply, now, out)
+                self.admission.welcomed(node, reply, now, out)
                 self._outbid_if_known(now, out)
             case messages.Refused():
-                self._admission.refused(node, reply, out)
+                self.admission.refused(node, reply, out)
                 self._outbid_if_known(now, out)
             case _ if reply.origin == node:
                 link = self._peers.find_current(reply, now, out)
@@ -304,7 +291,7 @@ class MeshNode:
     def kept_out(self, node: str) -> list[Effect]:
         """The node, or the seed of that address, did not let us connect, or is not who it should be."""
         out: list[Effect] = []
-        self._admission.kept_out(node, out)
+        self.admission.kept_out(node, out)
         return out
 
     def time_passed(self, now: float) -> list[Effect]:
@@ -316,7 +303,7 @@ class MeshNode:
             self.say.canaries(now, out)
             self.say.heartbeat(now, out)
             self._ask_for_reset(out)
-        self._admission.time_passed(now, out)
+        self.admission.time_passed(now, out)
         self._peers.time_passed(now, out)
         self._senses.judge(self.links, now, out)
         self._me.takes_clients = not (self._readiness.is_draining or self.is_deaf_or_mute)
@@ -337,7 +324,7 @@ class MeshNode:
     def _outbid_if_known(self, now: float, out: list[Effect]) -> None:
         """If somebody remembers a later life of this node's name (the wall clock went back, say), begin a later one
         still."""
-        known = self._admission.later_self
+        known = self.admission.later_self
         if known is None or known <= self._me.epoch or self._readiness.is_name_taken:
             return
         fields = {"own": str(self._me.epoch), "known": str(known)}
@@ -455,9 +442,3 @@ class MeshNode:
             for link in self.links:
                 if link.is_live:
                     link.resync(now, out)
-
-    def _bad_frame(self, kind: str, error: FrameError, out: list[Effect]) -> None:
-        self.bad_frames += 1
-        if self.bad_frames & (self.bad_frames - 1) == 0:  # the 1st, 2nd, 4th, 8th…: a flood fills no log
-            fields = {"kind": kind, "error": str(error), "count": self.bad_frames}
-            out.append(Belief("frame refused", fields, is_warning=True))

@@ -34,16 +34,17 @@ def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict
             "overloads": mesh.overloads,
             "dropped": {**core.say.dropped, **dropped},
             "clients": _clients(server),
-            "bad_frames": core.bad_frames,
-            "bad_cards": core.bad_cards,
-            "refusals": core.refusals,
+            "bad_frames": core.rubbish.count,
+            "bad_cards": core.admission.bad_cards,
+            "refusals": core.admission.refusals,
             "strangers": mesh.strangers,
             "stale_frames": core.stale_frames,
         },
         "pool": [_peer(link, mesh) for link in sorted(alive, key=lambda link: link.id)],
         "unreachable": [_peer(link, mesh) for link in sorted(others, key=lambda link: link.id)],
         "foreign": [
-            {**_node(card), "reason": card.versions_with(core.card)} for card in core.foreign.values()
+            {**_node(card), "reason": card.versions_with(core.card)}
+            for card in core.admission.foreign.values()
         ],
     }
 
@@ -93,6 +94,7 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
                 "held": received.held,
             },
             "gaps": link.gaps,
+            "bad_frames": link.bad_frames,
             "resyncs": link.resyncs,
         },
     }

@@ -32,14 +32,17 @@ class Received:
         self.gone: list[str] = []
         self.kept_out_by: list[str | None] = []
 
-    def published(self, frames: Sequence[bytes]) -> None:
+    def published(self, frames: Sequence[bytes]) -> int:
         self.frames += frames
+        return 0
 
-    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> None:
+    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> int:
         self.questions += questions
+        return 0
 
-    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+    def answered(self, node: str, frames: Sequence[bytes]) -> int:
         self.replies += [(node, frame) for frame in frames]
+        return 0
 
     def hung_up(self, node: str) -> None:
         self.gone.append(node)
@@ -258,9 +261,9 @@ class Leaving(Received):
 
     transport: Transport
 
-    def answered(self, node: str, frames: Sequence[bytes]) -> None:
-        super().answered(node, frames)
+    def answered(self, node: str, frames: Sequence[bytes]) -> int:
         self.transport.disconnect(node)
+        return super().answered(node, frames)
 
 
 async def test_what_arrives_may_end_the_connection_on_which_it_came(kind: Kind) -> None:

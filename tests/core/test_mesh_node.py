@@ -174,7 +174,7 @@ class TestRefusals:
         for _ in range(7):
             out += a.core.asked(b"x", messages.encode(hello), world.now)
         told = [effect for effect in out if isinstance(effect, fx.Belief) and effect.event == "hello refused"]
-        assert (a.core.refusals, a.core.bad_cards, len(told)) == (8, 8, 4)
+        assert (a.core.admission.refusals, a.core.admission.bad_cards, len(told)) == (8, 8, 4)
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -203,13 +203,41 @@ class TestRefusals:
         assert isinstance(refusal, messages.Refused)
         assert "own name" in refusal.reason
 
+    def test_who_talks_rubbish_is_named_as_far_as_that_can_be_told(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        unknown_tag = b"s\x00" + msgspec.msgpack.encode([99, "b", [1, 0]])
+        hello = messages.encode(messages.Hello("b", b.core.epoch, b.core.sealed_card, 1))
+        a.core.asked(b"connection of b", hello, world.now)
+        named = [
+            a.core.published(unknown_tag, world.now),
+            a.core.asked(b"connection of b", b"rubbish", world.now),
+            a.core.asked(b"another", b"rubbish", world.now),
+            a.core.answered("b", b"rubbish", world.now),
+        ]
+        told = [
+            dict(belief.fields)["peer"] for (belief,) in filter(None, named) if isinstance(belief, fx.Belief)
+        ]
+        assert told == ["b", "b", "b"], "the 1st, 2nd and 4th"
+        assert link(a, "b").bad_frames == 3
+        assert a.core.rubbish.count == 4
+
+    def test_how_many_connections_are_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cluster.core.rubbish.ASKERS_AT_MOST", 2)
+        world, (a, b) = cluster_of("ab")
+        hello = messages.encode(messages.Hello("b", b.core.epoch, b.core.sealed_card, 1))
+        for connection in (b"1", b"2", b"3"):
+            a.core.asked(connection, hello, world.now)
+        for connection in (b"1", b"2", b"3"):
+            a.core.asked(connection, b"rubbish", world.now)
+        assert link(a, "b").bad_frames == 2
+
     def test_rubbish_is_counted_and_harms_nothing(self) -> None:
         world, (a, _) = cluster_of("ab")
         for _ in range(9):
             a.core.published(b"rubbish", world.now)
             a.core.asked(b"?", b"rubbish", world.now)
             a.core.answered("b", b"rubbish", world.now)
-        assert a.core.bad_frames == 27
+        assert a.core.rubbish.count == 27
         world.run(1)
         world.check_at_rest()
 
@@ -844,7 +872,7 @@ class TestFailure:
         for _ in range(10):
             a.core.cards_read([stranger], world.now)
         assert a.core.why_not_ready() is None, "it has joined before"
-        assert a.core.bad_cards == 10
+        assert a.core.admission.bad_cards == 10
         core = MeshNode(
             msgspec.structs.replace(a.core.card, id="new"),
             Limits(),

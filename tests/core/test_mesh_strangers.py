@@ -188,11 +188,11 @@ class TestVersions:
         ]
         assert not any(isinstance(effect, fx.Connect) for effect in out)
         assert list(core.links) == []
-        assert list(core.foreign) == ["b"]
+        assert list(core.admission.foreign) == ["b"]
         assert core.why_not_ready() == f"no protocol version in common: {reason}"
         assert core.cards_read([SEALER.seal(card("b", protocol=(3, 3)))], 0.5) == [], "said once"
         core.cards_read([SEALER.seal(card("b", boot=2, protocol=(2, 3)))], 1)
-        assert not core.foreign
+        assert not core.admission.foreign
         assert [link.id for link in core.links] == ["b"]
 
     def test_a_ready_node_stays_ready(self) -> None:
@@ -221,4 +221,4 @@ class TestVersions:
         monkeypatch.setattr("cluster.core.admission.FOREIGN_AT_MOST", 2)
         core = node(card("a"))
         core.cards_read([SEALER.seal(card(f"n{number}", protocol=(2, 2))) for number in range(5)], 0)
-        assert len(core.foreign) == 2
+        assert len(core.admission.foreign) == 2

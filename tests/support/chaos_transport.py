@@ -168,19 +168,16 @@ class _Sieve:
         self._arrivals = arrivals
         self.hung_up, self.kept_out = arrivals.hung_up, arrivals.kept_out
 
-    def published(self, frames: Sequence[bytes]) -> None:
+    def published(self, frames: Sequence[bytes]) -> int:
         through = [
             frame for frame in frames if self._arrives(memoryview(frame)[frame.index(TOPIC_END) + 1 :])
         ]
-        if through:
-            self._arrivals.published(through)
+        return self._arrivals.published(through) if through else 0
 
-    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> None:
+    def asked(self, questions: Sequence[tuple[bytes, bytes]]) -> int:
         through = [(sender, frame) for sender, frame in questions if self._arrives(frame)]
-        if through:
-            self._arrivals.asked(through)
+        return self._arrivals.asked(through) if through else 0
 
-    def answered(self, node: str, frames: Sequence[bytes]) -> None:
+    def answered(self, node: str, frames: Sequence[bytes]) -> int:
         through = [frame for frame in frames if self._arrives(frame)]
-        if through:
-            self._arrivals.answered(node, through)
+        return self._arrivals.answered(node, through) if through else 0
