@@ -10,19 +10,13 @@ know trio, and the pool is far from the hot path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
-import redis
 import trio
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from cluster.errors import ConfigurationError, PoolUnavailable
-
-ANSWER_LIMIT_S = 2.0
-"""How long Redis may take to accept a connection or to answer. Set here, because redis-py's defaults differ between
-its versions. A frozen Redis costs a worker thread this long, and nothing else."""
+from cluster.adapters.redis_finder import Finder
+from cluster.adapters.redis_url import RedisLogin, RedisTls, check_redis
+from cluster.errors import PoolUnavailable
 
 _BEAT = """
 local time = redis.call('TIME')
@@ -57,61 +51,48 @@ if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
 end
 """
 
-_T = TypeVar("_T")
-
 
 class RedisPool:
-    """A `Pool` at a `redis://`, `rediss://` or `unix://` URL. Nothing is connected before the first beat.
+    """A `Pool` at a URL of any kind that `redis_url` reads. Nothing is connected before the first beat.
 
-    Raises `ConfigurationError` for a URL that redis-py does not understand."""
+    Raises `ConfigurationError` for a URL that cannot be understood, and for files that cannot be read."""
 
-    def __init__(self, url: str, cluster: str) -> None:
-        try:
-            self._client: redis.Redis = redis.Redis.from_url(
-                url,
-                socket_connect_timeout=ANSWER_LIMIT_S,
-                socket_timeout=ANSWER_LIMIT_S,
-                retry=Retry(NoBackoff(), 1),  # once, for a connection that Redis closed meanwhile
-                client_name="shoal",
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"redis: {error}") from error
+    def __init__(
+        self, url: str, cluster: str, *, login: RedisLogin | None = None, tls: RedisTls | None = None
+    ) -> None:
+        self._source = check_redis(url, login or RedisLogin(), tls or RedisTls())
         self._keys = [f"{{shoal:{cluster}}}:cards", f"{{shoal:{cluster}}}:expiries"]
-        self._beat = self._client.register_script(_BEAT)
-        self._withdraw = self._client.register_script(_WITHDRAW)
+        self._finder: Finder | None = None
         self._one_at_a_time = trio.Lock()
 
     async def beat(self, node: str, card: bytes, lifetime_ms: int) -> list[bytes]:
-        """Write the card and read all, and the one that it replaced. Raises `PoolUnavailable` after `ANSWER_LIMIT_S`
-        (twice that when Redis had closed the connection). When cancelled, the thread ends by itself within the same
-        time."""
-        cards = await self._call(lambda: self._beat(keys=self._keys, args=[node, card, lifetime_ms]))
+        """Write the card and read all, and the one that it replaced. Raises `PoolUnavailable` after at most twice
+        `ANSWER_LIMIT_S` for each server that had to be asked. When cancelled, the thread ends by itself within the
+        same time."""
+        cards = await self._run("EVAL", _BEAT, 2, *self._keys, node, card, lifetime_ms)
         if not isinstance(cards, list) or not all(isinstance(found, bytes) for found in cards):
             raise PoolUnavailable("Redis answered the heartbeat with something else than cards")
         return cards
 
     async def withdraw(self, node: str, card: bytes) -> None:
         """Take the card away if it is still this one. Raises `PoolUnavailable`."""
-        await self._call(lambda: self._withdraw(keys=self._keys, args=[node, card]))
+        await self._run("EVAL", _WITHDRAW, 2, *self._keys, node, card)
 
     async def aclose(self) -> None:
-        """Drop the connections."""
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._client.close)
+        """Drop the connection."""
+        finder, self._finder = self._finder, None
+        if finder is not None:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(finder.close)
 
-    async def _call(self, call: Callable[[], _T]) -> _T:
+    async def _run(self, *command: Any) -> Any:
         async with self._one_at_a_time:
+            # A thread that is abandoned takes its finder along, and the next visit makes one of its own.
+            finder, self._finder = self._finder or Finder(self._source), None
             try:
-                return await trio.to_thread.run_sync(call, abandon_on_cancel=True)
-            except (redis.RedisError, OSError) as error:
-                raise PoolUnavailable(_in_words(error)) from error
-
-
-def _in_words(error: Exception) -> str:
-    match error:
-        case redis.exceptions.AuthenticationError():
-            return "Redis does not accept the credentials"  # its own text may repeat them
-        case redis.exceptions.TimeoutError():
-            return f"Redis did not answer within {ANSWER_LIMIT_S:g} s"
-        case _:
-            return f"Redis: {error}" if str(error) else f"Redis: {type(error).__name__}"
+                answer = await trio.to_thread.run_sync(finder.run, *command, abandon_on_cancel=True)
+            except PoolUnavailable:
+                self._finder = finder
+                raise
+            self._finder = finder
+            return answer

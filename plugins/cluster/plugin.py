@@ -45,7 +45,7 @@ class ClusterPlugin(Plugin):
                 self._resolved(),
                 self._identity(),
                 transport=self.transport(),
-                pool=RedisPool(self._config.redis, self._config.name),
+                pool=self._pool(),
                 observer=self._bridge,
                 defer=core.turn.defer,
                 log=self.context.log,
@@ -61,6 +61,10 @@ class ClusterPlugin(Plugin):
                     self._bridge.detach()
         except (BindError, ConfigurationError) as error:
             raise PluginError(f"[cluster] {error}") from error
+
+    def _pool(self) -> RedisPool:
+        config = self._config
+        return RedisPool(config.redis, config.name, login=config.redis_login, tls=config.redis_tls)
 
     def transport(self) -> Transport:
         """What carries the mesh's frames; a subclass may put something else in its place."""

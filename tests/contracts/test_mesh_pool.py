@@ -1,32 +1,76 @@
-"""What every Pool guarantees, run against each of them: in memory, and in a real Redis."""
+"""What every Pool guarantees, run against each of them: in memory, and in a real Redis of every kind."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from itertools import count
+from typing import Any
 
 import pytest
-import trio
 
 from cluster.adapters.memory import MemoryPool
 from cluster.adapters.redis_pool import RedisPool
-from cluster.errors import ConfigurationError, PoolUnavailable
+from cluster.adapters.redis_url import RedisTls
+from cluster.errors import PoolUnavailable
 from cluster.ports import Pool
 from support.processes import redis_server
+from support.redis_kinds import (
+    TlsServer,
+    kept,
+    plain,
+    redis_cluster,
+    redis_program,
+    sentinels,
+    tls_program,
+    valkey_program,
+    with_tls,
+    with_users,
+)
 from support.waiting import eventually
 
 LONG_MS = 60_000
 SHORT_MS = 50
 
+KINDS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
+    "unix": redis_server,
+    "valkey": lambda: plain(valkey_program()),
+    "redis": lambda: plain(redis_program()),
+    "users": with_users,
+    "tls": lambda: with_tls(tls_program()),
+    "sentinel": sentinels,
+    "cluster": redis_cluster,
+}
 
-@pytest.fixture(params=["memory", "redis"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Pool]]:
-    """Connections to one pool."""
+
+@pytest.fixture(scope="module", params=["memory", *KINDS])
+def new_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[[], Callable[[], Pool]]]:
+    """Gives, for one kind of pool, what connects to a new one each time: clusters in one Redis do not meet."""
+    numbers = count(1)
     if request.param == "memory":
-        pool = MemoryPool()
-        yield lambda: pool
+
+        def in_memory() -> Callable[[], Pool]:
+            pool = MemoryPool()
+            return lambda: pool
+
+        yield in_memory
         return
-    async with redis_server() as server:
-        yield lambda: RedisPool(server.url, "test")
+    with kept(KINDS[request.param]()) as redis:
+        tls = RedisTls()
+        if isinstance(redis, TlsServer):
+            tls = redis.tls
+
+        def in_redis() -> Callable[[], Pool]:
+            name = f"test-{next(numbers)}"
+            return lambda: RedisPool(redis.url, name, tls=tls)
+
+        yield in_redis
+
+
+@pytest.fixture
+def connect(new_cluster: Callable[[], Callable[[], Pool]]) -> Callable[[], Pool]:
+    """Connections to one pool."""
+    return new_cluster()
 
 
 async def test_everybody_reads_everybody(connect: Callable[[], Pool]) -> None:
@@ -97,8 +141,7 @@ async def test_a_flushed_redis_is_filled_again() -> None:
     async with redis_server() as server:
         pool = RedisPool(server.url, "test")
         await pool.beat("a", b"a", LONG_MS)
-        await trio.to_thread.run_sync(lambda: pool._client.execute_command("FLUSHALL"))
-        await trio.to_thread.run_sync(lambda: pool._client.execute_command("SCRIPT", "FLUSH"))
+        assert (await server.command("FLUSHALL")).startswith("+OK")
         assert await pool.beat("a", b"a", LONG_MS) == [b"a"]
         await pool.aclose()
 
@@ -107,8 +150,8 @@ async def test_a_card_without_an_expiry_is_not_read() -> None:
     async with redis_server() as server:
         pool = RedisPool(server.url, "test")
         await pool.beat("a", b"a", LONG_MS)
-        await trio.to_thread.run_sync(lambda: pool._client.hset("{shoal:test}:cards", "x", "rubbish"))
-        await trio.to_thread.run_sync(lambda: pool._client.zadd("{shoal:test}:expiries", {"y": 1 << 52}))
+        await server.command("HSET {shoal:test}:cards x rubbish")
+        await server.command("ZADD {shoal:test}:expiries 4503599627370496 y")
         assert await pool.beat("a", b"a", LONG_MS) == [b"a"]
         await pool.aclose()
 
@@ -141,12 +184,7 @@ async def test_a_memory_pool_fails_on_request() -> None:
 async def test_a_pool_that_answers_nonsense_is_unavailable() -> None:
     async with redis_server() as server:
         pool = RedisPool(server.url, "test")
-        await trio.to_thread.run_sync(lambda: pool._client.set("{shoal:test}:cards", "not a hash"))
+        await server.command("SET {shoal:test}:cards not-a-hash")
         with pytest.raises(PoolUnavailable, match="WRONGTYPE"):
             await pool.beat("a", b"a", LONG_MS)
         await pool.aclose()
-
-
-def test_a_url_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="redis"):
-        RedisPool("http://example", "test")
