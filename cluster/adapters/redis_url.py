@@ -24,7 +24,7 @@ from cluster.errors import ConfigurationError
 
 ADDRESSES: Final = 16
 """Sentinels, or nodes of a Redis Cluster, in one URL: three to five are usual, and any one that answers will do. Each
-that does not answer costs a visit up to two seconds, so there has to be an end."""
+that does not answer costs a visit up to four seconds, so there has to be an end."""
 
 _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379

@@ -8,9 +8,7 @@ from cluster.adapters.redis_url import RedisLogin, RedisTls, check_redis, withou
 
 @attrs.frozen(kw_only=True)
 class ClusterConfig(MeshConfig):
-    """How this node takes part in a cluster.
-
-    Raises `ConfigurationError` also for a Redis that cannot be meant, and for files that cannot be read."""
+    """How this node takes part in a cluster."""
 
     redis: str = attrs.field(
         default="redis://127.0.0.1:6379",

@@ -28,29 +28,14 @@ async def under_load(cluster: ChaosCluster) -> AsyncIterator[None]:
     assert not any(client.losses for client in cluster.load.subscribers)
 
 
-async def each_says_that_redis_is(cluster: ChaosCluster, *, reachable: bool) -> None:
-    """Wait until every node says so, and stays ready meanwhile."""
-
-    async def says_so() -> bool:
-        for name, status in (await cluster.statuses()).items():
-            if status is None:
-                pytest.fail(f"{name} is not ready because of Redis")
-            pool = status["current"]["pool"]
-            assert pool["reachable"] is reachable, f"{name}: {pool}"
-            assert (pool["unreachable_since"] is None) is reachable, f"{name}: {pool}"
-        return True
-
-    await eventually(says_so)
-
-
 async def test_redis_killed_started_empty_and_flushed_changes_nothing(say: Say) -> None:
     async with chaos_cluster(3) as cluster, under_load(cluster):
         await cluster.redis.kill()
-        await each_says_that_redis_is(cluster, reachable=False)
+        await cluster.each_says_that_redis_is(reachable=False)
         await cluster.whole()
         await cluster.redis.start()
         began = trio.current_time()
-        await each_says_that_redis_is(cluster, reachable=True)
+        await cluster.each_says_that_redis_is(reachable=True)
         await cluster.whole()
         say(f"the pool is full again {trio.current_time() - began:.2f} s after Redis is back")
         assert (await cluster.redis.command("FLUSHALL")).startswith("+OK")
@@ -78,11 +63,11 @@ async def freeze(length_s: float, say: Say) -> None:
     async with chaos_cluster(3) as cluster, under_load(cluster):
         async with cluster.redis.paused():
             await trio.sleep(length_s)
-            await each_says_that_redis_is(cluster, reachable=False)
+            await cluster.each_says_that_redis_is(reachable=False)
             took = await cluster.whole(timeout_s=1)
             say(f"whole while Redis is frozen, as asked in {took:.2f} s")
         began = trio.current_time()
-        await each_says_that_redis_is(cluster, reachable=True)
+        await cluster.each_says_that_redis_is(reachable=True)
         await cluster.whole()
         say(f"each has Redis again {trio.current_time() - began:.2f} s after it goes on")
 

@@ -24,6 +24,7 @@ from support.redis_kinds import (
     Server,
     TlsServer,
     kept,
+    owner_of,
     plain,
     redis_cluster,
     sentinel,
@@ -343,17 +344,17 @@ def sharded() -> Iterator[RedisCluster]:
         yield running
 
 
-async def name_owned_by(redis: RedisCluster, number: int, prefix: str = "test") -> str:
+def name_owned_by(number: int, prefix: str = "test") -> str:
     """The name of a cluster whose keys this master has."""
     for name in (f"{prefix}-{n}" for n in range(100)):
-        if await redis.owner(f"{{shoal:{name}}}:cards") is redis.masters[number]:
+        if owner_of(f"{{shoal:{name}}}:cards") == number:
             return name
     raise AssertionError("no such name")
 
 
 async def test_the_keys_are_where_the_redis_cluster_has_them(sharded: RedisCluster) -> None:
     for number, owner in enumerate(sharded.masters):
-        name = await name_owned_by(sharded, number)
+        name = name_owned_by(number)
         for entrance in (*sharded.masters, sharded.replica):
             pool = RedisPool(f"redis-cluster://{entrance.address}", name)
             assert await cards(pool) == [b"card a"]
@@ -363,7 +364,7 @@ async def test_the_keys_are_where_the_redis_cluster_has_them(sharded: RedisClust
 
 async def test_after_a_fail_over_in_a_redis_cluster_the_new_owner_is_found() -> None:
     async with redis_cluster() as redis:
-        name, other = await name_owned_by(redis, 0), await name_owned_by(redis, 2)
+        name, other = name_owned_by(0), name_owned_by(2)
         pool = RedisPool(redis.url, name)
         await cards(pool)
         redis.masters[0].kill()
@@ -377,7 +378,7 @@ async def test_after_a_fail_over_in_a_redis_cluster_the_new_owner_is_found() -> 
 
 
 async def test_a_url_for_one_server_is_refused_by_a_redis_cluster(sharded: RedisCluster) -> None:
-    name, other = await name_owned_by(sharded, 1), sharded.masters[0]
+    name, other = name_owned_by(1), sharded.masters[0]
     assert await reason(RedisPool(f"redis://{other.address}", name)) == (
         f"Redis at {other.address} is part of a Redis Cluster, and another part has our keys: use redis-cluster://"
     )
@@ -385,7 +386,7 @@ async def test_a_url_for_one_server_is_refused_by_a_redis_cluster(sharded: Redis
 
 async def test_keys_that_are_being_moved_are_waited_for(sharded: RedisCluster) -> None:
     """Our slot goes to another node, key by key, while we beat."""
-    name = await name_owned_by(sharded, 1, "moved")
+    name = name_owned_by(1, "moved")
     pool = RedisPool(sharded.url, name)
     await cards(pool)
     source, target = sharded.masters[1], sharded.masters[2]

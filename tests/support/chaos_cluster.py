@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import random
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import pytest
 import trio
 
 from server.cli.nursery import open_inner_nursery
@@ -103,9 +105,15 @@ class ChaosCluster:
     """Nodes, their Redis, and clients."""
 
     members: list[Member]
-    redis: RedisServer
+    _redis: RedisServer | None
     load: Load
     _switch: Path = Path("/nonexistent")
+
+    @property
+    def redis(self) -> RedisServer:
+        """The Redis that was started for it."""
+        assert self._redis is not None, "it was given the URL of one"
+        return self._redis
 
     def mend_line(self) -> None:
         """The line between the nodes is good from now on."""
@@ -161,6 +169,21 @@ class ChaosCluster:
             await self.load.subscriber(node, topic)
             authors.append(await self.load.author(node, topic))
         return authors
+
+    async def each_says_that_redis_is(self, *, reachable: bool, why: str = "") -> None:
+        """Wait until every node says so, with that in the reason, and stays ready meanwhile."""
+
+        async def says_so() -> bool:
+            for name, status in (await self.statuses()).items():
+                if status is None:
+                    pytest.fail(f"{name} is not ready because of Redis")
+                pool = status["current"]["pool"]
+                assert pool["reachable"] is reachable, f"{name}: {pool}"
+                assert (pool["unreachable_since"] is None) is reachable, f"{name}: {pool}"
+                assert why in pool.get("error", ""), f"{name}: {pool}"
+            return True
+
+        await eventually(says_so)
 
     @asynccontextmanager
     async def publishing(self, authors: Iterable[AuthorClient], rate: float) -> AsyncIterator[None]:
@@ -243,16 +266,23 @@ async def chaos_cluster(
     settings: Mapping[str, Any] | None = None,
     chaos: Chaos | None = None,
     seeds: bool = False,
+    redis_url: str | None = None,
 ) -> AsyncIterator[ChaosCluster]:
-    """Run `size` nodes on ports that they keep, with a Redis of their own; give them when they are whole.
+    """Run `size` nodes on ports that they keep, with a Redis of their own or that at `redis_url`; give them when they
+    are whole.
 
     With `chaos` the line between them is as bad as that, from then on and until the judgement. With `seeds` each knows
     where the others answer."""
     ports = free_ports(3 * size)
     routers = [f"tcp://127.0.0.1:{port}" for port in ports[:size]]
-    async with redis_server() as redis, open_inner_nursery() as nursery:
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server()) if redis_url is None else None
+        url = redis_url if redis is None else redis.url
+        assert url is not None
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="shoal-test-"))
+        nursery = await stack.enter_async_context(open_inner_nursery())
         members = []
-        switch = redis.directory / "the-line-is-bad"
+        switch = Path(directory) / "the-line-is-bad"
         common = dict(settings or {})
         if chaos is not None:
             common |= attrs.evolve(chaos, only_with=str(switch)).settings()
@@ -264,7 +294,7 @@ async def chaos_cluster(
             }
             if seeds:
                 own["cluster.seeds"] = [other for other in routers if other != router]
-            members.append(Member(f"node-{number + 1}", own | common, redis.url, nursery))
+            members.append(Member(f"node-{number + 1}", own | common, url, nursery))
         async with running(ChaosCluster(members, redis, Load(nursery), switch)) as cluster:
             switch.touch()
             yield cluster

