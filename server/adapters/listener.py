@@ -207,9 +207,9 @@ class _Door:
             return False
         self._enter(http)
         try:
-            with wire.outbox.begin():
+            with wire.outbox.life:
                 return await http.run()
-            return False
+            return False  # it was cut off
         finally:
             self._clients.discard(http)
 
