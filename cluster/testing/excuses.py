@@ -108,11 +108,11 @@ class Excuses:
 
     def check_complaint(self, node: SimNode, now: float) -> None:
         """The node calls itself deaf or mute. Raises `LawBroken` when that is not true, nor looks like it: then two
-        others at least are not to be heard, or do not hear."""
+        others at least are not to be heard, or do not hear; one of them may have died since."""
         if now <= self._impaired_until.get(node.name, -FELT_FOR_S) + FELT_FOR_S:
             return
         others = [
-            name for name in self._nodes if name != node.name and self._is_excused(node.name, name, now)
+            link.id for link in node.core.links if link.is_live and self._is_excused(node.name, link.id, now)
         ]
         if len(others) < WITNESSES:
             raise LawBroken(Law.HONEST, f"{node.name} hears and is heard: {node.core.why_not_ready()}")
