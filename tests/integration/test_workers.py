@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -39,12 +40,17 @@ def tmp(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def running_workers(
-    count: int = 2, *, name: str = "a", redis: str = NO_REDIS, tmp: Path | None = None
+    count: int = 2,
+    *,
+    name: str = "a",
+    redis: str = NO_REDIS,
+    tmp: Path | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> AsyncIterator[Node]:
     """Run one server with so many workers on free ports; `id` and `pid` are the supervisor's."""
-    settings = {"server.workers": count, "log.format": "console"}
+    own = {"server.workers": count, "log.format": "console"}
     env = environment(tmp) if tmp else None
-    async with running_node(redis=redis, name=name, settings=settings, env=env) as server:
+    async with running_node(redis=redis, name=name, settings=own | (settings or {}), env=env) as server:
         yield server
 
 
@@ -137,8 +143,12 @@ async def ended(*options: str, env: dict[str, str] | None = None, timeout_s: flo
 # -- One server ------------------------------------------------------------------------------------------------------
 
 
-async def test_clients_of_all_workers_hear_each_other_without_any_redis() -> None:
-    async with running_workers(3) as server, clients_at(server, "a-1", "a-2", "a-3") as spread:
+@pytest.mark.parametrize("settings", [{}, {"cluster.secret": "known to all workers"}], ids=["open", "locked"])
+async def test_clients_of_all_workers_hear_each_other_without_any_redis(settings: dict[str, str]) -> None:
+    async with (
+        running_workers(3, settings=settings) as server,
+        clients_at(server, "a-1", "a-2", "a-3") as spread,
+    ):
         for _, client in spread.clients:
             await client.subscribe("harbor", "boats")
         room = (await spread.clients[0][1].subscribe("harbor", "boats"))["roomId"]
