@@ -300,7 +300,7 @@ class MeshNode:
         self._notice_stall(now, out)
         if now >= self._beat_at:
             self._beat_at = now + self._limits.heartbeat
-            self.say.canaries(now, out)
+            self.say.canaries(now, out, is_deaf_or_mute=self.is_deaf_or_mute)
             self.say.heartbeat(now, out)
             self._ask_for_reset(out)
         self.admission.time_passed(now, out)
