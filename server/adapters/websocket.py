@@ -69,7 +69,7 @@ class WebSocketClient:
         self._log = log
         self._session: Session | None = None
         self._under_way: set[trio.CancelScope] | None = None
-        """The requests that are being worked on; None as long as there was none."""
+        """The requests that are being worked on; None when there is none."""
         self._has_room: trio.Event | None = None
         """Set when a request was answered, while the reader waits for that."""
         self._is_stopping = False
@@ -194,6 +194,8 @@ class WebSocketClient:
             self._fail(failure)
         finally:
             under_way.remove(request)
+            if not under_way:
+                self._under_way = None
             if self._has_room is not None:
                 self._has_room.set()
             if self._is_stopping and not under_way:
