@@ -10,6 +10,7 @@ Every error comes out as `PoolUnavailable`, in words that name the server and ne
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import time
@@ -62,7 +63,7 @@ class Finder:
 
     def run(self, *command: Any) -> Any:
         """Send the command to the server that has its keys, and return the answer. Raises `PoolUnavailable`, after
-        twice `ANSWER_LIMIT_S` for each server that was tried, at most."""
+        twice `ANSWER_LIMIT_S` for each server that was tried, at most (and what the system takes to look up names)."""
         self._look_again()
         if self._server is not None:
             try:
@@ -73,7 +74,7 @@ class Finder:
             case Server(place):
                 return self._send(self._connect(place), command)
             case Sentinels(_, master):
-                return self._send(self._connect(self._ask_all(master)), command)
+                return self._send_to_master(master, command)
             case ClusterNodes(places):
                 return self._send_to_any(places, command)
 
@@ -138,6 +139,18 @@ class Finder:
 
     # -- Sentinel --
 
+    def _send_to_master(self, name: str, command: tuple[Any, ...]) -> Any:
+        place = self._ask_all(name)
+        try:
+            return self._send(self._connect(place), command)
+        except PoolUnavailable:
+            self._ask_another_next()
+            raise
+
+    def _ask_another_next(self) -> None:
+        """The first one does not answer; or it may be cut off from the others, and name a master of yesterday."""
+        self._sentinels.append(self._sentinels.pop(0))
+
     def _look_again(self) -> None:
         match self._source.target:
             case Sentinels(_, master) if (
@@ -147,8 +160,7 @@ class Finder:
                 try:
                     place = self._ask(self._sentinels[0], master)
                 except PoolUnavailable:
-                    # Another next time. What was said last holds.
-                    self._sentinels.append(self._sentinels.pop(0))
+                    self._ask_another_next()  # until then, what was said last holds
                     return
                 if place != self._server.place:
                     self.close()
@@ -182,7 +194,7 @@ class Finder:
         finally:
             client.close()
         match answer:
-            case [bytes(host), bytes(port)] if port.isdigit():
+            case [bytes(host), bytes(port)] if re.fullmatch(rb"[0-9]{1,5}", port):
                 return Place(host.decode(errors="replace"), int(port))
             case _:
                 raise PoolUnavailable(f'Sentinel at {sentinel} knows no master of the name "{master}"')
@@ -198,8 +210,8 @@ class _Outdated(PoolUnavailable):
     """The connection is closed, or the server is no master any more: another may have taken over."""
 
 
-_ERRORS: Final = (redis.RedisError, OSError, ValueError)
-"""What a command may raise; a ValueError is what becomes of a host name that cannot be one."""
+_ERRORS: Final = (redis.RedisError, OSError, ValueError, OverflowError)
+"""What a command may raise; the last two are what becomes of names and ports that cannot be any."""
 
 
 def _execute(client: redis.Redis, *command: Any) -> Any:

@@ -303,6 +303,17 @@ async def test_a_master_of_yesterday_that_still_answers_is_left(monkeypatch: pyt
         await pool.aclose()
 
 
+async def test_a_sentinel_that_names_a_dead_master_is_not_asked_for_ever() -> None:
+    """It is cut off from the others, and does not know of their fail-over."""
+    async with plain() as old, plain() as new, sentinel(old.server) as alone, sentinel(new.server) as other:
+        old.server.kill()
+        pool = RedisPool(f"redis-sentinel://{alone.address},{other.address}/{MASTER}", "test")
+        with pytest.raises(PoolUnavailable, match="Connection refused"):
+            await cards(pool)
+        assert await cards(pool) == [b"card a"]
+        await pool.aclose()
+
+
 async def test_sentinels_have_passwords_of_their_own() -> None:
     async with with_users() as redis, sentinel(redis.server, password="the-sentinels-own") as watching:
         url = f"redis-sentinel://shoal:{QUOTED_PASSWORD}@{watching.address}/{MASTER}"
