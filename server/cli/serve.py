@@ -12,8 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +26,7 @@ from server.cli.children import PYTHON_M
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery
 from server.cli.shared_directory import hold_directory, make_directory
-from server.cli.workers import LONGEST_DIRECTORY, SAYS, Post, Supervisor, WorkersFailed, stop_grace_s
+from server.cli.workers import LONGEST_DIRECTORY, PULSE_S, SAYS, Post, Supervisor, WorkersFailed, stop_grace_s
 from server.config import ConfigError, LoadedConfig, load
 from server.core.identity import Worker
 from server.core.names import ENTROPY_BYTES, readable_id
@@ -117,9 +116,12 @@ async def _serve(
     stop_with_stdin: bool,
     worker: Worker | None = None,
     listening: Listening | None = None,
+    pulse: int | None = None,
 ) -> None:
     async with open_inner_nursery() as nursery:
         serving = trio.CancelScope()
+        if pulse is not None:
+            nursery.start_soon(_show_pulse, pulse)
         nursery.start_soon(_stop_at_signal, serving)
         if stop_with_stdin:
             nursery.start_soon(_stop_with_stdin, serving, stop_grace_s(config.limits.stop_s))
@@ -239,7 +241,19 @@ def _run_worker(config: LoadedConfig, post: Post) -> None:
             stack.enter_context(hold_directory(post.directory))
         except FileNotFoundError:
             return  # the server ended, with all others, before we began
-        trio.run(partial(_serve, config, True, worker, Listening(sockets, is_shared=post.is_shared)))
+        listening = Listening(sockets, is_shared=post.is_shared)
+        trio.run(_serve, config, True, worker, listening, post.pulse)
+
+
+async def _show_pulse(descriptor: int) -> None:
+    """Tell the supervisor, again and again, that this worker's loop turns."""
+    os.set_blocking(descriptor, False)
+    while True:
+        with suppress(
+            BlockingIOError, BrokenPipeError
+        ):  # it is held up, or gone: standard input tells of that
+            os.write(descriptor, b".")
+        await trio.sleep(PULSE_S)
 
 
 def _this_program() -> list[str]:

@@ -3,9 +3,10 @@
 A worker that ends, for whatever reason, is started again: at once, and ever more slowly when it keeps ending soon.
 While the server starts, a worker that ends stops the whole, with the reason that it gave. The workers end with this
 process, in order when it is told to stop, and also when it is killed: each watches its standard input, whose other end
-is here.
+is here. A worker that hangs is given no more clients until it goes on; it is not ended for that.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,13 @@ HOPELESS = 5
 """Short lives in a row of a worker, while no other serves, after which the whole server ends: 7 seconds of trying.
 Whoever supervises us should know, and may do what we cannot."""
 
+PULSE_S = 1.0
+"""Between two signs of life of a worker."""
+
+SILENT_S = 10.0
+"""Without a sign of life from a worker, its share of the port is given to the others: longer than what an overloaded
+machine or a large collection of garbage holds up, shorter than clients are patient."""
+
 LONGEST_DIRECTORY = 90
 """Characters of the path of the workers' directory: a Unix socket's path ends at 107."""
 
@@ -56,6 +64,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     sockets: list[int]
     """Descriptors that it inherits, at which it accepts clients."""
     is_shared: bool
+    pulse: int
+    """Descriptor of a pipe into which it writes a byte every `PULSE_S`."""
 
 
 def restart_pause(short_lives: int) -> float:
@@ -77,6 +87,8 @@ class Place:
     listening: Listening
     child: Child | None = None
     is_serving: bool = False
+    is_listening: bool = True
+    """False while the worker hangs, and others are given its clients."""
     url: str = ""
     short_lives: int = 0
 
@@ -156,11 +168,7 @@ class Supervisor:
         """Run a process at the place, again and again, until cancelled or until there is no hope."""
         while self._failure is None:
             begun = trio.current_time()
-            try:
-                place.listening.resume()
-            except ListenError as error:  # while nobody listened, somebody else took the port
-                self._tell(WorkersFailed(str(error), FAILED))
-                return
+            self._listen(place)
             ended = await self._run(place)
             lived_s = trio.current_time() - begun
             place.short_lives = 1 if lived_s >= LONG_LIFE_S else place.short_lives + 1
@@ -169,13 +177,30 @@ class Supervisor:
             else:
                 await self._pause(place, ended, lived_s)
 
+    def _listen(self, place: Place) -> None:
+        try:
+            place.listening.resume()
+        except ListenError as error:  # while nobody listened, somebody else took the port
+            self._tell(WorkersFailed(str(error), FAILED))
+        place.is_listening = True
+
     async def _run(self, place: Place) -> ChildEnded:
+        felt, pulse = os.pipe()
+        async with trio.lowlevel.FdStream(felt) as stream, open_inner_nursery() as nursery:
+            try:
+                nursery.start_soon(self._feel, place, stream)
+                return await self._run_process(place, pulse)
+            finally:
+                os.close(pulse)
+
+    async def _run_process(self, place: Place, pulse: int) -> ChildEnded:
         post = Post(
             number=place.number,
             of=len(self._places),
             directory=self._directory,
             sockets=[sock.fileno() for sock in place.listening.sockets],
             is_shared=place.listening.is_shared,
+            pulse=pulse,
         )
         words = ["--name", place.name, "--worker", msgspec.json.encode(post).decode()]
         try:
@@ -185,7 +210,7 @@ class Supervisor:
                 grace_s=stop_grace_s(self._config.limits.stop_s),
                 ends_with_stdin=True,
                 speaks_for_itself=True,
-                pass_fds=post.sockets,
+                pass_fds=[*post.sockets, pulse],
                 heard=_pass_on,
             ) as child:
                 place.child = child
@@ -202,6 +227,26 @@ class Supervisor:
             return ChildEnded(place.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
         finally:
             place.is_serving = False
+
+    async def _feel(self, place: Place, stream: trio.abc.ReceiveStream) -> None:
+        """Take the share of the port from a worker that hangs, unless nobody else would have it; give it back when the
+        worker goes on. Runs until cancelled."""
+        silent_for = 0
+        while True:
+            with trio.move_on_after(SILENT_S / 2) as patience:
+                await stream.receive_some()
+            # Twice: had this process been held up itself, the second time it would find what was written meanwhile.
+            silent_for = silent_for + 1 if patience.cancelled_caught else 0
+            if silent_for >= 2 and place.is_serving and place.is_listening and self._do_others_listen(place):
+                place.is_listening = False
+                place.listening.pause()
+                self._log.warning("worker hangs", worker=place.name, silent_s=SILENT_S)
+            elif silent_for == 0 and not place.is_listening:
+                self._listen(place)
+                self._log.info("worker goes on", worker=place.name)
+
+    def _do_others_listen(self, place: Place) -> bool:
+        return any(other.is_serving and other.is_listening for other in self._places if other is not place)
 
     async def _pause(self, place: Place, ended: ChildEnded, lived_s: float) -> None:
         pause_s = restart_pause(place.short_lives)

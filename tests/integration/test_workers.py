@@ -1,34 +1,36 @@
-"""`shoal serve --workers`: several processes that are one server, whatever ends any of them."""
+"""`shoal serve --workers`: several processes that are one server, from its start to its end."""
 
 import os
 import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
 import trio
-from structlog.testing import LogCapture
 
 from server.cli.children import PYTHON_M, ChildEnded, open_child
-from server.cli.shared_directory import make_directory
-from server.cli.workers import Supervisor
-from server.config import load
 from support.http import http
 from support.leftovers import environment, nothing_left_behind, processes_of
-from support.processes import Node, redis_server, running_cluster, running_node
+from support.processes import Node, redis_server, running_cluster
 from support.waiting import TIMEOUT_S, eventually
-from support.websocket import Client, websocket
+from support.websocket import websocket
+from support.workers import (
+    NO_REDIS,
+    clients_at,
+    ended,
+    in_process,
+    numbers,
+    publish,
+    running_workers,
+    said,
+    sees,
+    workers_of,
+)
 
 SERVICE_RESTART = 1012
-PLACE = {"index": "harbor", "collection": "boats"}
-
-NO_REDIS = "redis://127.0.0.1:1"
-"""Nobody listens at port 1."""
 
 
 @pytest.fixture
@@ -36,108 +38,6 @@ def tmp(tmp_path: Path) -> Path:
     directory = tmp_path / "tmp"
     directory.mkdir()
     return directory
-
-
-@asynccontextmanager
-async def running_workers(
-    count: int = 2,
-    *,
-    name: str = "a",
-    redis: str = NO_REDIS,
-    tmp: Path | None = None,
-    settings: dict[str, Any] | None = None,
-) -> AsyncIterator[Node]:
-    """Run one server with so many workers on free ports; `id` and `pid` are the supervisor's."""
-    own = {"server.workers": count, "log.format": "console"}
-    env = environment(tmp) if tmp else None
-    async with running_node(redis=redis, name=name, settings=own | (settings or {}), env=env) as server:
-        yield server
-
-
-def workers_of(server: Node) -> dict[str, int]:
-    """Return the process id of each worker that lives, by name."""
-    found = {}
-    for task in Path(f"/proc/{server.pid}/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            try:
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            except FileNotFoundError:
-                continue
-            if "--worker" in words:
-                found[words[words.index("--worker") - 1]] = int(pid)
-    return found
-
-
-async def sees(server: Node, count: int) -> bool:
-    reply = await server.get("/_plugin/cluster/status")
-    return reply.status == 200 and reply.result["count"] == count
-
-
-class Spread:
-    """Clients of one server, at least one at each of its workers."""
-
-    def __init__(self, server: Node, stack: AsyncExitStack) -> None:
-        self._server = server
-        self._stack = stack
-        self.clients: list[tuple[str, Client]] = []
-        """Each with the name of its worker."""
-
-    async def attach(self) -> tuple[str, Client]:
-        """Attach one more client."""
-        client = await self._stack.enter_async_context(websocket(self._server.ws_url))
-        worker = (await client.request("server", "now"))["node"]
-        self.clients.append((worker, client))
-        return worker, client
-
-    def at(self, worker: str) -> list[Client]:
-        """Return the clients of a worker."""
-        return [client for name, client in self.clients if name == worker]
-
-
-@asynccontextmanager
-async def clients_at(server: Node, *workers: str) -> AsyncIterator[Spread]:
-    """Attach clients until each of these workers has one: the kernel chooses."""
-    async with AsyncExitStack() as stack:
-        spread = Spread(server, stack)
-        while not set(workers) <= {worker for worker, _ in spread.clients}:
-            assert len(spread.clients) < 200, "connections spread"
-            await spread.attach()
-        yield spread
-
-
-async def publish(client: Client, number: int) -> None:
-    assert await client.result("realtime", "publish", body={"n": number}, **PLACE) == {"published": True}
-
-
-class Load:
-    """Publishes 1, 2, 3… as fast as it is answered, until it is stopped."""
-
-    def __init__(self, client: Client) -> None:
-        self.last = 0
-        """The last that was answered."""
-        self.stop = trio.Event()
-        self.stopped = trio.Event()
-        self._client = client
-
-    async def run(self) -> None:
-        """Publish until `stop` is set."""
-        while not self.stop.is_set():
-            await publish(self._client, self.last + 1)
-            self.last += 1
-        self.stopped.set()
-
-
-def numbers(client: Client) -> list[int]:
-    return [frame["result"]["_source"]["n"] for frame in client.received if frame.get("type") == "document"]
-
-
-async def ended(*options: str, env: dict[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> ChildEnded:
-    """Run `shoal serve` to its end."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SHOAL_")}
-    command = [*PYTHON_M, "server", "serve", *options]
-    async with open_child("serve", command, env=inherited | (env or {})) as child:
-        with trio.fail_after(timeout_s):
-            return await child.wait()
 
 
 # -- One server ------------------------------------------------------------------------------------------------------
@@ -180,7 +80,7 @@ async def test_one_line_says_that_all_workers_listen() -> None:
         assert [line for line in server.log if line.startswith("shoal ")] == [
             f"shoal {server.id} listening on {server.url}"
         ]
-        assert set(workers_of(server)) == {f"{server.id}-1", f"{server.id}-2"}
+        assert set(workers_of(server.pid)) == {f"{server.id}-1", f"{server.id}-2"}
         assert any(re.search(rf"mesh bound .*worker={server.id}-2", line) for line in server.log)
         assert any("workers serving" in line for line in server.log)
 
@@ -200,22 +100,11 @@ async def test_where_the_kernel_does_not_spread_connections_workers_share_one_so
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("server.adapters.listening.SPREADS", False)
-    flags = {"server.workers": 2, "server.port": 0, "cluster.redis": NO_REDIS}
-    flags |= {f"cluster.bindings.{name}": "tcp://127.0.0.1:*" for name in ("pub", "router")}
-    config, logged = load(None, {}, flags), LogCapture()
-    words = ["--port=0", f"--redis={NO_REDIS}", "--pub=tcp://127.0.0.1:*", "--router=tcp://127.0.0.1:*"]
-    command = [*PYTHON_M, "server", "serve", *words]
-    with make_directory("shoal-test-") as directory:
-        supervisor = Supervisor(config, "a", command, directory, structlog.wrap_logger(None, [logged]))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervisor.run)
-            await eventually(lambda: "workers serving" in [entry["event"] for entry in logged.entries])
-            url = logged.entries[-1]["url"]
-            assert (await http(f"{url}/_plugin/cluster/status")).result["count"] == 2
-            nursery.cancel_scope.cancel()
-    assert logged.entries[0]["event"] == "connections may spread unevenly"
-    assert supervisor.did_end_well()
-    assert capsys.readouterr().out == f"shoal a listening on {url}\n"
+    async with in_process() as server:
+        assert (await http(f"{server.url}/_plugin/cluster/status")).result["count"] == 2
+    assert server.logged.entries[0]["event"] == "connections may spread unevenly"
+    assert server.supervisor.did_end_well()
+    assert capsys.readouterr().out == f"shoal a listening on {server.url}\n"
 
 
 async def test_two_servers_with_workers_are_one_cluster_with_a_node_beside() -> None:
@@ -247,127 +136,6 @@ async def redis_of(node: Node) -> AsyncIterator[str]:
     yield found[1]
 
 
-# -- A worker ends ---------------------------------------------------------------------------------------------------
-
-
-async def test_a_killed_worker_comes_back_and_the_others_notice_nothing() -> None:
-    async with (
-        running_workers(2) as server,
-        trio.open_nursery() as nursery,
-        clients_at(server, "a-1", "a-2") as spread,
-    ):
-        author, reader, victim = spread.at("a-1")[0], spread.at("a-1")[-1], spread.at("a-2")[0]
-        for client in (reader, victim):
-            await client.subscribe("harbor", "boats")
-        load = Load(author)
-        nursery.start_soon(load.run)
-        await eventually(lambda: len(numbers(victim)) > 50)
-        before = workers_of(server)
-        os.kill(before["a-2"], signal.SIGKILL)
-        await eventually(lambda: victim.closed is not None)
-        worker, again = await spread.attach()  # its clients connect again, and some of them to it
-        while worker != "a-2":
-            worker, again = await spread.attach()
-        await again.subscribe("harbor", "boats")
-        known = load.last
-        await eventually(lambda: load.last > known + 50)
-        load.stop.set()
-        await load.stopped.wait()
-        for client in (reader, again):
-            await eventually(lambda client=client: numbers(client)[-1:] == [load.last])
-        assert numbers(reader) == list(range(1, load.last + 1)), "each once, in order"
-        first = numbers(again)[0]
-        assert numbers(again) == list(range(first, load.last + 1))
-        assert first <= known + 1, "subscribed means subscribed"
-        after = workers_of(server)
-        assert after["a-1"] == before["a-1"]
-        assert after["a-2"] != before["a-2"]
-        await eventually(lambda: sees(server, 2))
-        assert any("worker ended" in line and "SIGKILL" in line for line in server.log)
-        assert any("worker serving again" in line for line in server.log)
-
-
-async def test_who_connects_while_a_worker_is_away_is_served_all_the_same() -> None:
-    async with running_workers(2) as server:
-        os.kill(workers_of(server)["a-2"], signal.SIGKILL)
-        for _ in range(30):  # about half of them are given to it
-            assert (await server.get("/_healthcheck")).status == 200
-
-
-async def test_a_worker_that_is_told_to_stop_does_so_in_order_and_comes_back() -> None:
-    async with running_workers(2) as server, clients_at(server, "a-1", "a-2") as spread:
-        os.kill(workers_of(server)["a-2"], signal.SIGTERM)
-        assert (await spread.at("a-2")[0].ended()).code == SERVICE_RESTART
-        await eventually(lambda: any("worker serving again" in line for line in server.log))
-        assert (await spread.at("a-1")[0].result("server", "now"))["now"]
-        assert any("worker ended" in line and "exit code 0" in line for line in server.log)
-
-
-DOOMED = """
-import os, trio
-from server.plugin import Plugin
-
-class Doomed(Plugin):
-    name = "doomed"
-
-    async def run(self, *, task_status):
-        task_status.started()
-        print("a plugin speaks", flush=True)
-        with trio.move_on_after(float(os.environ["LIVES_S"])):
-            await trio.sleep_forever()
-        raise RuntimeError("the reef is gone")
-"""
-
-
-@pytest.mark.slow
-async def test_when_no_worker_can_be_kept_running_the_server_ends_and_says_why(tmp: Path) -> None:
-    (tmp.parent / "doomed.py").write_text(DOOMED)
-    end = await ended(
-        *(
-            "--workers=2",
-            "--port=0",
-            f"--redis={NO_REDIS}",
-            "--pub=tcp://127.0.0.1:*",
-            "--router=tcp://127.0.0.1:*",
-        ),
-        env=environment(tmp)
-        | {
-            "PYTHONPATH": str(tmp.parent),
-            "LIVES_S": "0.5",
-            "SHOAL_SERVER_PLUGINS": "cluster,doomed:Doomed",
-            "SHOAL_LIMITS_STOP_S": "1",
-        },
-        timeout_s=5 * TIMEOUT_S,
-    )
-    assert end.exit_code == 1
-    message = 'shoal: the plugin "doomed" failed: RuntimeError: the reef is gone'
-    assert [line for line in end.tail if line.startswith("shoal: ")] == [
-        f"{message} (SHOAL_LOG_LEVEL=debug shows where.)"
-    ]
-    assert "a plugin speaks" in end.tail
-
-
-@pytest.mark.slow
-async def test_a_worker_that_keeps_ending_is_not_waited_for(tmp: Path) -> None:
-    async with running_workers(2) as server:
-        for times in (1, 2):
-            await eventually(lambda: len(workers_of(server)) == 2)
-            await eventually(lambda times=times: said(server, "worker serving again") == times - 1)
-            os.kill(workers_of(server)["a-2"], signal.SIGKILL)
-            await eventually(lambda times=times: said(server, "worker ended") == times)
-        assert any("again_in_s=1.0" in line for line in server.log)
-        answered_by = [(await server.get("/_now")).json["node"] for _ in range(20)]
-        if said(server, "worker serving again") == 1:  # a very slow machine is back before that
-            assert set(answered_by) == {"a-1"}
-        await eventually(lambda: said(server, "worker serving again") == 2)
-        async with clients_at(server, "a-1", "a-2"):
-            pass
-
-
-def said(server: Node, event: str) -> int:
-    return sum(event in line for line in server.log)
-
-
 # -- The server stops ------------------------------------------------------------------------------------------------
 
 
@@ -387,7 +155,7 @@ async def test_a_signal_stops_all_workers_in_order(tmp: Path, end: signal.Signal
 async def test_all_processes_may_be_told_at_once_as_systemd_does() -> None:
     """A worker that was told twice would end at once, without a word to its clients."""
     async with running_workers(2) as server, clients_at(server, "a-1", "a-2") as spread:
-        for pid in (*workers_of(server).values(), server.pid):
+        for pid in (*workers_of(server.pid).values(), server.pid):
             os.kill(pid, signal.SIGTERM)
         for _, client in spread.clients:
             assert (await client.ended()).code == SERVICE_RESTART
@@ -397,7 +165,7 @@ async def test_all_processes_may_be_told_at_once_as_systemd_does() -> None:
 async def test_a_second_signal_ends_all_at_once(tmp: Path) -> None:
     with nothing_left_behind(tmp):
         async with running_workers(2, tmp=tmp) as server:
-            for pid in workers_of(server).values():
+            for pid in workers_of(server.pid).values():
                 os.kill(pid, signal.SIGSTOP)  # they cannot stop in order
             server.terminate()
             await eventually(lambda: said(server, "workers stopping"))
