@@ -185,13 +185,16 @@ class Supervisor:
         place.is_listening = True
 
     async def _run(self, place: Place) -> ChildEnded:
-        felt, pulse = os.pipe()
-        async with trio.lowlevel.FdStream(felt) as stream, open_inner_nursery() as nursery:
-            try:
-                nursery.start_soon(self._feel, place, stream)
-                return await self._run_process(place, pulse)
-            finally:
-                os.close(pulse)
+        try:
+            felt, pulse = os.pipe()
+            async with trio.lowlevel.FdStream(felt) as stream, open_inner_nursery() as nursery:
+                try:
+                    nursery.start_soon(self._feel, place, stream)
+                    return await self._run_process(place, pulse)
+                finally:
+                    os.close(pulse)
+        except OSError as error:  # the machine has no process, file or memory to spare at the moment
+            return ChildEnded(place.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
 
     async def _run_process(self, place: Place, pulse: int) -> ChildEnded:
         post = Post(
@@ -223,8 +226,6 @@ class Supervisor:
                 ended = await child.wait()
                 place.child = None  # how it ended is known here; what counts at the stop is who lives then
                 return ended
-        except OSError as error:  # the machine has no process or memory to spare at the moment
-            return ChildEnded(place.name, FAILED, [f"{SAYS}the worker cannot be started: {error}"])
         finally:
             place.is_serving = False
 

@@ -12,6 +12,8 @@ import pytest
 import trio
 
 from server.cli.children import PYTHON_M, ChildEnded, open_child
+from server.cli.workers import Supervisor, WorkersFailed
+from server.config import load
 from support.http import http
 from support.leftovers import environment, nothing_left_behind, processes_of
 from support.processes import Node, redis_server, running_cluster
@@ -218,6 +220,14 @@ async def test_a_taken_port_is_told_once(tmp: Path) -> None:
     assert end.exit_code == 1
     (said,) = complaints(end)
     assert said.startswith(f"shoal: cannot listen on 127.0.0.1:{port}: another program has this port")
+
+
+async def test_a_machine_that_has_no_process_to_spare_is_told_of() -> None:
+    config = load(None, {}, {"server.workers": 2, "server.port": 0})
+    supervisor = Supervisor(config, "a", ["/no/such/program"], "/nowhere", None)
+    with pytest.raises(WorkersFailed, match=r"the worker cannot be started: .*No such file") as failure:
+        await supervisor.run()
+    assert failure.value.exit_code == 1
 
 
 async def test_sockets_need_a_place_that_is_not_too_long(tmp_path: Path) -> None:
