@@ -22,6 +22,7 @@ import trio
 
 import __main__
 from server.adapters.listening import ListenError, Listening
+from server.cli import collector
 from server.cli.children import PYTHON_M
 from server.cli.failure import FAILED, MISUSED, fail
 from server.cli.nursery import open_inner_nursery
@@ -118,6 +119,7 @@ async def _serve(
     listening: Listening | None = None,
     pulse: int | None = None,
 ) -> None:
+    collector.spare()
     async with open_inner_nursery() as nursery:
         serving = trio.CancelScope()
         if pulse is not None:
