@@ -146,7 +146,13 @@ class Mesh:
         """Peers whose card names no possible address; said once, although they are tried again."""
         self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
         self._changed = trio.Event()
+        self._reason = self._core.why_not_ready()
         self._told_reason: str | None = "not started"
+        self._judged_at = trio.current_time()
+        self._judged_anew = trio.Event()
+        self._is_judgement_due = False
+        self.has_to_move_clients = False
+        """Whether this node is deaf or mute by a fault of its own, and another takes clients."""
         self._wake_clock = trio.Event()
         self._sleeps_until = float("-inf")
         self._visit_pool = trio.Event()
@@ -217,6 +223,12 @@ class Mesh:
                 await self._changed.wait()
         return self._core.reset_waits_for()
 
+    def drain(self) -> None:
+        """Tell the peers, and whoever asks, that clients are not to come here any more. All else goes on."""
+        self._core.drain(trio.current_time())
+        self._is_judgement_due = True
+        self._turn_over()
+
     async def joined(self) -> None:
         """Wait until clients may come: this node knows the rooms of all that it found, and they know that it is here.
 
@@ -237,8 +249,16 @@ class Mesh:
         return self._core
 
     def why_not_ready(self) -> str | None:
-        """The reason why this node must not be relied on now; None when it may be."""
-        return self._core.why_not_ready()
+        """The reason why this node must not be relied on now; None when it may be.
+
+        It is known beforehand, from each heartbeat and each change of belief: to ask costs next to nothing."""
+        if trio.current_time() > self._judged_at + self._limits.deaf_after:
+            return "its clock has not been looked at for some time"
+        return self._reason
+
+    async def judged_anew(self) -> None:
+        """Wait until `why_not_ready` or `has_to_move_clients` changes."""
+        await self._judged_anew.wait()
 
     # -- what arrives --
 
@@ -313,13 +333,23 @@ class Mesh:
             now = trio.current_time()
             if now >= self._core.next_deadline():
                 self._perform(self._core.time_passed(now))
+                self._is_judgement_due = True
                 self._turn_over()
                 self._note_readiness()
 
+    def _judge(self) -> None:
+        self._judged_at, self._is_judgement_due = trio.current_time(), False
+        core, before = self._core, (self._reason, self.has_to_move_clients)
+        self._reason = core.why_not_ready()
+        is_anybody_there = any(link.is_live and link.takes_clients for link in core.links)
+        self.has_to_move_clients = core.senses.is_own_fault and is_anybody_there
+        if before != (self._reason, self.has_to_move_clients):
+            self._judged_anew.set()
+            self._judged_anew = trio.Event()
+
     def _note_readiness(self) -> None:
         """One line in the log when it changes; looked at as often as the heart beats."""
-        reason = self.why_not_ready()
-        if reason == self._told_reason:
+        if (reason := self._reason) == self._told_reason:
             return
         self._told_reason = reason
         if reason is None:
@@ -394,6 +424,7 @@ class Mesh:
                     self._transport.unsubscribe(former)
                     self._transport.subscribe(topic)
                 case fx.Belief(event, fields, is_warning):
+                    self._is_judgement_due = True
                     (self._log.warning if is_warning else self._log.info)(event, **fields)
 
     def _connect(self, card: Card) -> None:
@@ -414,6 +445,8 @@ class Mesh:
     def _turn_over(self) -> None:
         """All that was at hand is done: flush what it caused, and see who was waiting for it."""
         self._observer.turn_over()
+        if self._is_judgement_due or self._reason is not None:
+            self._judge()
         if self._barriers:
             self._lift_barriers()
         self._changed.set()

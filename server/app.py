@@ -31,9 +31,13 @@ from server.events import (
     RequestFailed,
     RequestSucceeded,
 )
+from server.gate import Gate
 from server.realtime import Realtime
 
 Answer = Response | Awaitable[Response]
+
+_FORWARDED: Final = frozenset(("forwarded", "x-forwarded-for", "x-real-ip"))
+"""Headers by which proxies say for whom they ask."""
 
 MINIMUM_JS_SDK: Final = "7"
 """Older ones of Kuzzle's JavaScript SDK speak another protocol."""
@@ -65,6 +69,7 @@ class App:
     ) -> None:
         """Only remember. `is_open` is whether anonymous callers may use the whole API."""
         self.phase = Phase.STARTING
+        self.gate = Gate()
         self._started = trio.Event()
         self.actions = actions
         self.dispatch = dispatch
@@ -140,6 +145,7 @@ class App:
         except MessageError as error:
             return self._malformed(error, is_pretty=_is_pretty(call))
         request.is_pretty = _is_pretty(call)
+        session.is_forwarded = not call.headers.keys().isdisjoint(_FORWARDED)
         return self.execute(request)
 
     def _plain(self, call: HttpCall, *, result: Any = None, error: ApiError | None = None) -> Response:
@@ -169,6 +175,8 @@ class App:
         """Return the first reason why this node should get no new clients, None when it should."""
         if self.phase is not Phase.SERVING:
             return f"the node is {self.phase.value}"
+        if (reason := self.gate.why_closed) is not None:
+            return reason
         return next((reason for check in self._readiness if (reason := check()) is not None), None)
 
     # -- Requests ------------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@
     listening    the listener and its clients
     plugins      each plugin's life
 
-Started from the top to the bottom, stopped from the bottom to the top: when a node stops, it first says so (503), then
-its plugins leave (the cluster says goodbye), then its clients are closed with "service restart", then it is gone.
+Started from the top to the bottom. When a node stops, it first says so (503), then its WebSocket clients are closed
+with "service restart", little by little, while all else works on; then it does not listen any more, then its plugins
+leave (the cluster says goodbye), then it is gone. So whoever is attached misses nothing, and is refused nothing, until
+it is told to go.
 """
 
 import os
@@ -47,7 +49,7 @@ async def run_node(
     listening: Listening | None = None,
     task_status: trio.TaskStatus[NodeInfo] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Be one node until cancelled, then stop in order, which takes what the plugins need and up to `limits.stop_s`.
+    """Be one node until cancelled, then stop in order: up to `limits.drain_s`, and twice `limits.stop_s`.
 
     It may be one `worker` of several; `listening` is where it accepts clients, if that is open already. `started` is
     told who the node is, when it serves; one line on standard output says so too. Raises ListenError when it cannot
@@ -115,6 +117,7 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
         started_at=_now_ms(),
         url=lambda: config.server.url or _url(_reachable(bound.host), bound.port),
         worker=worker,
+        listens_at=config.server.host,
     )
     turn, outbox = Turn(), OutboxCounters()
     dispatch = Dispatch(config.limits, log)
@@ -137,7 +140,9 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
     actions.add(RealtimeController(realtime))
     actions.add(ServerController(info, actions, told_of_plugins, _now_ms, app.why_not_ready))
 
-    core = Core(realtime=realtime, turn=turn, app=app, outbox=outbox, add_readiness=app.add_readiness)
+    core = Core(
+        realtime=realtime, turn=turn, app=app, outbox=outbox, add_readiness=app.add_readiness, gate=app.gate
+    )
 
     def context_for(plugin: type[Plugin]) -> Context:
         return Context(
@@ -165,17 +170,8 @@ async def _live(
     *,
     task_status: trio.TaskStatus[NodeInfo],
 ) -> None:
-    leaving = trio.Event()
-    listen = partial(
-        serve,
-        node.app,
-        node.config,
-        node.turn,
-        listening=listening_at,
-        stopping=leaving,
-        counters=node.outbox,
-        log=node.log,
-    )
+    leaving, gone = trio.Event(), trio.Event()
+    listen = partial(_listen, node, listening_at, leaving, gone)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as background:
             background.start_soon(node.turn.run)
@@ -190,23 +186,43 @@ async def _live(
                     scope.shield = True
                     task_status.started(node.info)
                     await stopping.wait()
-                    node.app.stop()
+                    leaving.set()
                     node.dispatch.emit(Shutdown())
-                    listening.start_soon(_wait_no_longer, node, leaving)
+                    await gone.wait()
+                    node.app.stop()
+                    background.start_soon(_watch_plugins, node)
                     plugins.cancel_scope.cancel()
-                leaving.set()
             background.cancel_scope.cancel()
     node.log.info("stopped", node=node.info.id)
 
 
-async def _wait_no_longer(node: Node, leaving: trio.Event) -> None:
-    """See to it that clients are let go also when a plugin does not come to an end."""
-    patience_s = node.config.limits.stop_s
-    with trio.move_on_after(patience_s):
-        await leaving.wait()
-    if not leaving.is_set():
-        node.log.warning("plugins slow to leave", stop_s=patience_s)
-        leaving.set()
+async def _listen(
+    node: Node,
+    listening: Listening | None,
+    leaving: trio.Event,
+    gone: trio.Event,
+    *,
+    task_status: trio.TaskStatus[list[tuple[str, int]]],
+) -> None:
+    try:
+        await serve(
+            node.app,
+            node.config,
+            node.turn,
+            listening=listening,
+            stopping=leaving,
+            counters=node.outbox,
+            log=node.log,
+            task_status=task_status,
+        )
+    finally:
+        gone.set()
+
+
+async def _watch_plugins(node: Node) -> None:
+    """Say so when a plugin does not come to an end."""
+    await trio.sleep(node.config.limits.stop_s)
+    node.log.warning("plugins slow to leave", stop_s=node.config.limits.stop_s)
 
 
 def _start_serving(node: Node) -> None:

@@ -41,6 +41,7 @@ from server.events import (
     hook,
     pipe,
 )
+from server.gate import Gate
 from server.ports import Relay, Turn
 from server.realtime import Realtime
 
@@ -57,6 +58,7 @@ __all__ = [
     "Controller",
     "Core",
     "Event",
+    "Gate",
     "KuzzleStart",
     "NoConfig",
     "NodeInfo",
@@ -119,6 +121,8 @@ class Core:
     app: Api
     outbox: OutboxCounters
     """What became of everything written to clients."""
+    gate: Gate
+    """Whether clients may come."""
     add_readiness: Callable[[Callable[[], str | None]], None]
     """Add a check that `GET /_ready` asks: it returns why the node is not ready, or None when it is."""
 

@@ -2,7 +2,7 @@
 
     facts       cards_read, pool_failed, published, asked, answered, hung_up, time_passed
     requests    say (rooms and notifications), flush, reset, drain, leave
-    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, why_not_ready, is_deaf_or_mute, links
+    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, why_not_ready, senses, links
 
 Every fact and request returns the effects to carry out, in order.
 
@@ -71,7 +71,8 @@ class MeshNode:
         self.rubbish = Rubbish(self._peers.links)
         self._reset_nonce = 0
         self._reset_waits: set[str] = set()
-        self._senses = Senses(limits, now)
+        self.senses = Senses(limits, now)
+        """What it believes of its own hearing and voice."""
         self._beat_at = now
         self.say = Publisher(self._me, limits, self._peers.links)
         """What this node says of itself and to its peers; nothing is sent before `flush`."""
@@ -123,12 +124,7 @@ class MeshNode:
 
     def why_not_ready(self) -> str | None:
         """The reason, for people, why this node must not be relied on now; None when it may be."""
-        return self._senses.complaint or self._readiness.why_not(self.links, self._me.epoch)
-
-    @property
-    def is_deaf_or_mute(self) -> bool:
-        """Whether what others publish does not reach this node, or what it publishes does not reach them."""
-        return self._senses.complaint is not None
+        return self.senses.complaint or self._readiness.why_not(self.links, self._me.epoch)
 
     def reset_waits_for(self) -> list[str]:
         """Peers that have not taken the last reset yet, or between which and any other node a slice is not read
@@ -147,7 +143,7 @@ class MeshNode:
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do. Calling it earlier does no harm."""
         links = (link.next_deadline() for link in self.links)
-        return min([self._beat_at, self._senses.next_deadline(), self.admission.next_deadline(), *links])
+        return min([self._beat_at, self.senses.next_deadline(), self.admission.next_deadline(), *links])
 
     # -- requests --
 
@@ -215,12 +211,12 @@ class MeshNode:
             return out
         link = self._peers.find_current(message, now, out)
         if link is None:
-            self._senses.overheard(message, self._me, now)
+            self.senses.overheard(message, self._me, now)
             return out
         link.heard(now, out)
         match message:
             case messages.Notify():
-                self._senses.told(now)
+                self.senses.told(now)
                 link.hearing.told_at = now
                 link.mailbox.take(message, now, out)
             case messages.State():
@@ -300,13 +296,13 @@ class MeshNode:
         self._notice_stall(now, out)
         if now >= self._beat_at:
             self._beat_at = now + self._limits.heartbeat
-            self.say.canaries(now, out, is_deaf_or_mute=self.is_deaf_or_mute)
+            self.say.canaries(now, out, is_deaf_or_mute=self.senses.is_impaired)
             self.say.heartbeat(now, out)
             self._ask_for_reset(out)
         self.admission.time_passed(now, out)
         self._peers.time_passed(now, out)
-        self._senses.judge(self.links, now, out)
-        self._me.takes_clients = not (self._readiness.is_draining or self.is_deaf_or_mute)
+        self.senses.judge(self.links, now, out)
+        self._me.takes_clients = not (self._readiness.is_draining or self.senses.is_impaired)
         return out
 
     # -- own epoch --
@@ -434,7 +430,7 @@ class MeshNode:
         if late < self._limits.stall_after:
             return
         out.append(Belief("this node was stalled", {"seconds": round(late, 3)}, is_warning=True))
-        self._senses.stalled(late, now)
+        self.senses.stalled(late, now)
         for link in self.links:
             link.liveness.forgive(late, now)
         if late >= self._limits.silent_after:

@@ -37,6 +37,14 @@ class Senses:
         self._sound_since = now
         self.complaint: str | None = None
         """What is wrong, for people; None when nothing is."""
+        self.is_own_fault = False
+        """Whether its own sockets are at fault, for certain, and not the way to others: clients are better off
+        elsewhere."""
+
+    @property
+    def is_impaired(self) -> bool:
+        """Whether what others publish does not reach this node, or what it publishes does not reach them."""
+        return self.complaint is not None
 
     def told(self, now: float) -> None:
         """Something came under this node's notify topic, from whomever."""
@@ -57,10 +65,9 @@ class Senses:
 
     def judge(self, links: Iterable[Link], now: float, out: list[Effect]) -> None:
         """Judge anew."""
-        before, self.complaint = (
-            self.complaint,
-            self._why_not_itself(now) or self._why_not_the_way(links, now),
-        )
+        before, own = self.complaint, self._why_not_itself(now)
+        self.is_own_fault = own is not None
+        self.complaint = own or self._why_not_the_way(links, now)
         if before is None and self.complaint is not None:
             out.append(Belief("deaf or mute", {"reason": self.complaint}, is_warning=True))
         elif before is not None and self.complaint is None:

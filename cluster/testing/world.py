@@ -348,7 +348,7 @@ class World:
     def _check_complaint(self, node: SimNode, those: set[str], since: float) -> None:
         if self._is_gone(node) or node.name not in those or self.excuses.was_absent_since(node.name, since):
             return
-        if not node.core.is_deaf_or_mute and node.healed_at <= since:
+        if not node.core.senses.is_impaired and node.healed_at <= since:
             raise LawBroken(
                 Law.HONEST, f"{node.name} is deaf or mute since {since:.3f} s, and does not say so"
             )

@@ -1,9 +1,12 @@
-"""The table [cluster]: where the pool is, and everything that the mesh can be told."""
+"""The table [cluster]: where the pool is, who may reset and drain, and everything that the mesh can be told."""
+
+import ipaddress
 
 import attrs
 
-from cluster import MeshConfig
+from cluster import ConfigurationError, MeshConfig
 from cluster.adapters.redis_url import RedisLogin, RedisTls, check_redis, without_password
+from cluster.config import SECRET_LENGTH
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +29,36 @@ class ClusterConfig(MeshConfig):
     redis_tls: RedisTls = attrs.field(
         factory=RedisTls, metadata={"help": "Certificates for Redis with TLS.", "unit": ""}
     )
+    admin_token: str | None = attrs.field(
+        default=None,
+        repr=False,
+        metadata={
+            "help": f"With it in the body (`token`), anybody may reset the cluster and drain nodes, from anywhere; at "
+            f"least {SECRET_LENGTH} characters. Without it only who asks from `admin_networks` may.",
+            "unit": "",
+        },
+    )
+    admin_networks: tuple[str, ...] = attrs.field(
+        default=("127.0.0.0/8", "::1/128"),
+        metadata={
+            "help": "Networks from which these actions are done without a token, over HTTP and not through a proxy: "
+            "this machine.",
+            "unit": "",
+        },
+    )
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         check_redis(self.redis, self.redis_login, self.redis_tls)
+        if self.admin_token is not None and len(self.admin_token) < SECRET_LENGTH:
+            raise ConfigurationError(
+                f"admin_token has {len(self.admin_token)} characters; at least {SECRET_LENGTH} are needed, for "
+                "instance from `openssl rand -hex 32`"
+            )
+        for network in self.admin_networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"admin_networks has {network!r}, which is no network: write 10.0.0.0/8 or fd00::/8"
+                ) from error

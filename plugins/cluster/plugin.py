@@ -9,11 +9,14 @@ from cluster import BindError, ConfigurationError, Identity, Mesh, Transport, op
 from cluster.adapters.addresses import resolve
 from cluster.adapters.redis_pool import RedisPool
 from cluster.adapters.zeromq import ZeroMqTransport
+from plugins.cluster.access import Access, is_loopback
 from plugins.cluster.bridge import Bridge
 from plugins.cluster.config import ClusterConfig
 from plugins.cluster.controller import NOT_STARTED, ClusterController
 from plugins.cluster.workers import bindings_of, near_of, siblings_of
-from server.plugin import Context, Controller, Plugin, PluginError
+from server.plugin import Context, Controller, Plugin, PluginError, Shutdown, hook
+
+IMPAIRED = "this node is deaf or mute: its clients go to other nodes"
 
 
 class ClusterPlugin(Plugin):
@@ -32,7 +35,17 @@ class ClusterPlugin(Plugin):
 
     def controllers(self) -> Sequence[Controller]:
         """`cluster/cluster`."""
-        return [ClusterController(lambda: self._mesh, self.context.core, self._bridge.dropped)]
+        networks = self._config.admin_networks
+        access = Access(
+            self._config.admin_token, networks, is_local_only=is_loopback(self.context.node.listens_at)
+        )
+        return [ClusterController(lambda: self._mesh, self.context.core, self._bridge.dropped, access)]
+
+    @hook(Shutdown)
+    def stop_coming(self, _event: Shutdown) -> None:
+        """The node stops: the others are told not to send clients here, and go on with those that it has."""
+        if self._mesh is not None:
+            self._mesh.drain()
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Be in the mesh until cancelled, then say goodbye.
@@ -55,7 +68,7 @@ class ClusterPlugin(Plugin):
                 try:
                     await mesh.joined()
                     task_status.started()
-                    await trio.sleep_forever()
+                    await self._keep_gate(mesh)
                 finally:
                     self._mesh = None
                     self._bridge.detach()
@@ -69,6 +82,16 @@ class ClusterPlugin(Plugin):
     def transport(self) -> Transport:
         """What carries the mesh's frames; a subclass may put something else in its place."""
         return ZeroMqTransport()
+
+    async def _keep_gate(self, mesh: Mesh) -> None:
+        """Send clients elsewhere for as long as this node is deaf or mute, until cancelled."""
+        gate = self.context.core.gate
+        while True:
+            if mesh.has_to_move_clients:
+                gate.close(IMPAIRED)
+            else:
+                gate.open(IMPAIRED)
+            await mesh.judged_anew()
 
     def _resolved(self) -> ClusterConfig:
         bindings = self._config.bindings

@@ -67,7 +67,7 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
     received, sent, accounted = link.mailbox.received, link.outgoing, link.accounted
     return {
         **_node(link.card),
-        "ready": link.is_live and link.has_applied(mesh.core.epoch, 0),
+        "ready": link.is_live and link.has_applied(mesh.core.epoch, 0) and link.takes_clients,
         "state": _state(link),
         "rooms": len(link.slice),
         "epoch": str(link.epoch),
@@ -109,6 +109,7 @@ def _clients(server: Core) -> dict[str, Any]:
     """What became of the notifications for this node's own clients, per recipient; drops by reason."""
     told, written = server.realtime.counters, server.outbox
     return {
+        "attached": server.gate.clients,
         "published": told.published,
         "delivered": told.delivered,
         "held": told.held,

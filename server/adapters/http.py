@@ -153,6 +153,10 @@ class HttpClient:
             self._refuse(error, (("Sec-WebSocket-Version", WEBSOCKET_VERSION.decode()),))
             await self._wire.depart()
             return False
+        if (reason := self._app.gate.why_closed) is not None:
+            self._refuse(ApiError("cluster.node.not_ready", reason))
+            await self._wire.depart()
+            return False
         self._next_event()  # the end of the request, which has no body
         await self._send()
         if self._is_stopping:
@@ -254,7 +258,7 @@ class HttpClient:
         origin = headers.get("origin", "")
         if origin and origin.isascii():
             extra += [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
-        if self._is_stopping:
+        if self._is_stopping or self._app.gate.why_closed is not None:
             extra.append(("Connection", "close"))
         with self._turn:
             self._write(response, body, encoding, extra)

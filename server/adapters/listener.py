@@ -39,8 +39,11 @@ REFUSED_AT_ONCE: Final = 64
 SWEEPS: Final = 10
 """Looks at each WebSocket client within the idle limit, which is kept to within one of them."""
 
-STOP_SLICES_PER_S: Final = 20
+SLICES_PER_S: Final = 20
 """Groups in which clients are told to leave: small enough to spread them, few enough to be no work."""
+
+TOLD_PER_S: Final = 100
+"""Clients told to leave in a second, at least: other nodes do not notice so few, and nobody waits for nothing."""
 
 _CLIENTS_OWN: Final = frozenset(
     (
@@ -89,9 +92,10 @@ async def serve(
     """Listen and serve clients until `stopping` is set; then let them go, and return.
 
     It listens where the configuration says, or at `listening`, which it closes at the end. `started` is told the
-    addresses, as (host, port). When `stopping` is set, nobody is accepted any more, requests under way are answered,
-    and WebSocket clients are closed with 1012 after what waits for them, all within `limits.stop_s`. Cancelled, it
-    drops everyone at once. Somebody must run `turn.run` meanwhile. Raises ListenError.
+    addresses, as (host, port). While `app.gate` is closed, WebSocket clients are closed with 1012 after what waits for
+    them, spread over `limits.drain_s`. When `stopping` is set the gate is closed for good; when they are gone nobody is
+    accepted any more and requests under way are answered, all within another `limits.stop_s`. Cancelled, it drops
+    everyone at once. Somebody must run `turn.run` meanwhile. Raises ListenError.
     """
     with ExitStack() as stack:
         listening = listening or await open_listening(config.server.host, config.server.port)
@@ -109,10 +113,17 @@ async def serve(
                 for sock in listening.sockets:
                     accepting.start_soon(door.accept, sock, clients)
                 accepting.start_soon(door.sweep)
+                accepting.start_soon(door.move)
                 await (trio.Event() if stopping is None else stopping).wait()
+                app.gate.close("the node is stopping")
+                until = trio.current_time() + door.spread_s + config.limits.stop_s
+                with trio.move_on_at(until):
+                    await app.gate.emptied()
                 accepting.cancel_scope.cancel()
+            for sock in listening.sockets:
+                door.accept_at_hand(sock, clients)
             stack.close()
-            await door.let_everyone_go()
+            await door.let_everyone_go(until)
             clients.cancel_scope.cancel()
 
 
@@ -123,6 +134,7 @@ class _Door:
         self, app: App, limits: Limits, turn: Turn, counters: OutboxCounters, log: FilteringBoundLogger
     ) -> None:
         self._app = app
+        self._gate = app.gate
         self._limits = limits
         self._turn = turn
         self._counters = counters
@@ -142,17 +154,22 @@ class _Door:
         """Accept clients until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(listening)
-            for _ in range(ACCEPTS_PER_TURN):
-                try:
-                    sock, address = listening.accept()
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if error.errno not in _CLIENTS_OWN:
-                        await self._pause(error)
-                        break
-                else:
-                    self._admit(sock, address_text(address), clients)
+            if (error := self.accept_at_hand(listening, clients)) is not None:
+                await self._pause(error)
+
+    def accept_at_hand(self, listening: socket.socket, clients: trio.Nursery) -> OSError | None:
+        """Accept those that the kernel has ready, within a bound; return what keeps the machine from accepting more."""
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, address = listening.accept()
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno not in _CLIENTS_OWN:
+                    return error
+            else:
+                self._admit(sock, address_text(address), clients)
+        return None
 
     def _admit(self, sock: socket.socket, remote: str, clients: trio.Nursery) -> None:
         if not self._is_accepting:
@@ -216,10 +233,14 @@ class _Door:
     async def _serve_websocket(self, wire: Wire, clients: trio.Nursery) -> None:
         websocket = WebSocketClient(wire, self._app, self._turn, clients, limits=self._limits, log=self._log)
         self._enter(websocket)
+        self._gate.entered()
         try:
+            if self._gate.why_closed is not None:  # since its handshake was answered
+                websocket.stop()
             await websocket.run()
         finally:
             self._clients.discard(websocket)
+            self._gate.left()
 
     def _enter(self, client: HttpClient | WebSocketClient) -> None:
         self._clients.add(client)
@@ -236,16 +257,32 @@ class _Door:
                 if isinstance(client, WebSocketClient):
                     client.sweep(SWEEPS)
 
-    async def let_everyone_go(self) -> None:
-        """Tell the clients to leave, spread over time, and wait until they have left; at most `stop_s`."""
+    @property
+    def spread_s(self) -> float:
+        """How long it takes to tell all WebSocket clients to leave."""
+        return min(self._limits.drain_s, self._gate.clients / TOLD_PER_S)
+
+    async def move(self) -> None:
+        """Whenever the gate is closed, tell the WebSocket clients to leave, spread over time; until cancelled."""
+        while True:
+            await self._gate.closed()
+            leaving = [client for client in self._clients if isinstance(client, WebSocketClient)]
+            slices = max(1, round(self.spread_s * SLICES_PER_S))
+            for number in range(slices):
+                for client in leaving[number::slices]:
+                    client.stop()
+                if number + 1 < slices:
+                    await trio.sleep(1 / SLICES_PER_S)
+                if self._gate.why_closed is None:
+                    break
+            await self._gate.opened()
+
+    async def let_everyone_go(self, until: float) -> None:
+        """Tell everyone who is still there to leave, and wait until they have; at most until then."""
         self._is_closing = True
-        a_slice = max(1, self._limits.stop_closes_per_s // STOP_SLICES_PER_S)
-        with trio.move_on_after(self._limits.stop_s) as patience:
-            leaving = tuple(self._clients)
-            for told, client in enumerate(leaving, 1):
+        with trio.move_on_at(until) as patience:
+            for client in tuple(self._clients):
                 client.stop()
-                if told % a_slice == 0 and told < len(leaving):
-                    await trio.sleep(1 / STOP_SLICES_PER_S)
             while self._accepted:
                 self._someone_left = trio.Event()
                 await self._someone_left.wait()

@@ -1,4 +1,4 @@
-"""`shoal status`, `health`, `reset` and `watch`: asking a running cluster through any of its nodes.
+"""`shoal status`, `health`, `reset`, `drain` and `watch`: asking a running cluster through any of its nodes.
 
 `health` is made for scripts: exit code 0 when the node is ready, 1 when it says that it is not, 2 when nothing answers.
 The others end with 0 when they were answered, else with 1; all say the reason on standard error.
@@ -31,6 +31,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 WATCH_INTERVAL_S = 1.0
 """Between two looks: fast enough to watch a node join, slow enough to read."""
 
+DRAIN_INTERVAL_S = 0.2
+"""Between two questions for how many clients are left."""
+
 
 def _checked_url(_: click.Context, __: click.Parameter, url: str) -> str:
     if not is_url(url):
@@ -46,6 +49,14 @@ def _url_option(command: F) -> F:
         envvar="SHOAL_URL",
         callback=_checked_url,
         help="Any node of the cluster; also as SHOAL_URL.",
+    )(command)
+
+
+def _token_option(command: F) -> F:
+    return click.option(
+        "--token",
+        envvar="SHOAL_CLUSTER_ADMIN_TOKEN",
+        help="The node's cluster.admin_token; needed from other machines. Also as SHOAL_CLUSTER_ADMIN_TOKEN.",
     )(command)
 
 
@@ -77,9 +88,38 @@ def health(url: str) -> None:
 
 @click.command(short_help="Make all nodes read each other's rooms anew.")
 @_url_option
-def reset(url: str) -> None:
+@_token_option
+def reset(url: str, token: str | None) -> None:
     """Make all nodes forget what they know of each other and learn it anew. Clients stay attached and subscribed."""
-    click.echo(_asked(url, "/_plugin/cluster/reset", "POST").result)
+    click.echo(_asked(url, "/_plugin/cluster/reset", "POST", token).result)
+
+
+@click.command(short_help="Send the clients of one node to the others.")
+@_url_option
+@_token_option
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds for the clients to go; then it ends with 1.",
+)
+def drain(url: str, token: str | None, wait_s: float) -> None:
+    """Send the clients of the node at --url to the others, and wait until it has none: it can be stopped then.
+
+    The node takes no more clients, says 503 as its health, and stays in the cluster until it is stopped.
+    """
+    until = time.monotonic() + wait_s
+    told = -1
+    while left := int(_asked(url, "/_plugin/cluster/drain", "POST", token).result["clients"]):
+        if left != told:
+            click.echo(f"{left} clients are still attached")
+            told = left
+        if time.monotonic() > until:
+            fail(f"The node at {url} still has {left} clients.", FAILED)
+        time.sleep(DRAIN_INTERVAL_S)
+    click.echo("drained")
 
 
 @click.command()
@@ -123,10 +163,10 @@ def _look(url: str, *, is_wide: bool) -> Group | Text:
     return Group(status_table(answer.result, now, is_wide=is_wide), Text(seen, style="dim"))
 
 
-def _asked(url: str, path: str, method: str = "GET") -> Answer:
+def _asked(url: str, path: str, method: str = "GET", token: str | None = None) -> Answer:
     """Return the answer, if it is a success; else end the command with the reason."""
     try:
-        answer = ask(url, path, method)
+        answer = ask(url, path, method, body=None if token is None else {"token": token})
     except NoAnswer as error:
         fail(str(error), FAILED)
     if answer.status != 200:

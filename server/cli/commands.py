@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "server.cli.cluster:status",
     "health": "server.cli.cluster:health",
     "reset": "server.cli.cluster:reset",
+    "drain": "server.cli.cluster:drain",
     "watch": "server.cli.cluster:watch",
     "config": "server.cli.config:config",
 }

@@ -31,3 +31,5 @@ class NodeInfo:
     """Where clients reach it. The port is known once the listener is bound, which is before any plugin runs."""
     worker: Worker | None = None
     """None unless it shares its port with others."""
+    listens_at: str = ""
+    """The address that it listens on, as it was configured."""

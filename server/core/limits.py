@@ -91,13 +91,13 @@ class Limits:
     )
     stop_s: float = _seconds(
         10.0,
-        "For all plugins to leave when the node stops, and again for all clients to be closed. Together below "
+        "For the last clients to go when the node stops, and again for all plugins to leave. With `drain_s` below "
         "the 30 s that Kubernetes gives a process before it kills it.",
     )
-    stop_closes_per_s: int = _bound(
-        1_000,
-        "clients per second",
-        "Clients told to leave when the node stops: they all come to the other nodes at once otherwise.",
+    drain_s: float = _seconds(
+        5.0,
+        "Over which the clients of a node that drains or stops are told to connect again, evenly: they all come to "
+        "the other nodes at once otherwise. A few clients are told sooner, 100 in a second.",
     )
     held_notifications: int = _bound(
         1_000,

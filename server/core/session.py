@@ -55,6 +55,8 @@ class Session:
     close: Callable[[int, str], None] = _no_connection
     """Ask the adapter to close the connection with this WebSocket code and reason. Same terms as `write`."""
     user: User = ANONYMOUS
+    is_forwarded: bool = False
+    """Whether its last HTTP request says that a proxy passed it on: `remote` is the proxy then."""
 
     @property
     def is_lasting(self) -> bool:

@@ -108,6 +108,7 @@ GIVE_REASONS = (
     "cluster/core/readiness.py",
     "cluster/core/senses.py",
     "cluster/core/node.py",
+    "cluster/mesh.py",
     "server/app.py",
 )
 

@@ -41,7 +41,7 @@ def is_published(frame: bytes, *kinds: type[messages.Message]) -> bool:
 def test_a_deaf_node_says_so_and_nobody_else(names: str) -> None:
     world, (a, *others) = cluster_of(names)
     world.deafen(a)
-    assert world.run_until(lambda: a.core.is_deaf_or_mute, 5) < SAID_WITHIN_S
+    assert world.run_until(lambda: a.core.senses.is_impaired, 5) < SAID_WITHIN_S
     world.run(10)
     assert complaints([a, *others]) == [DEAF, *[None] * len(others)]
 
@@ -50,7 +50,7 @@ def test_a_deaf_node_says_so_and_nobody_else(names: str) -> None:
 def test_a_mute_node_says_so_and_nobody_else(names: str) -> None:
     world, (a, *others) = cluster_of(names)
     world.silence(a)
-    assert world.run_until(lambda: a.core.is_deaf_or_mute, 5) < SAID_WITHIN_S
+    assert world.run_until(lambda: a.core.senses.is_impaired, 5) < SAID_WITHIN_S
     world.run(10)
     assert complaints([a, *others]) == [MUTE, *[None] * len(others)]
 
@@ -71,7 +71,7 @@ def test_heartbeats_alone_are_no_proof_that_notifications_come() -> None:
     world.weather.is_lost = lambda _sender, receiver, frame: (
         receiver is a and is_published(frame, messages.Notify)
     )
-    took = world.run_until(lambda: a.core.is_deaf_or_mute, 5)
+    took = world.run_until(lambda: a.core.senses.is_impaired, 5)
     assert 1 < took < SAID_WITHIN_S + world.limits.heartbeat
     assert "hears nothing that b, c publish" in str(a.core.why_not_ready())
     assert complaints(others) == [None, None]
@@ -80,7 +80,7 @@ def test_heartbeats_alone_are_no_proof_that_notifications_come() -> None:
 def test_a_node_that_two_others_do_not_hear_is_told_so_by_them() -> None:
     world, (a, *others) = cluster_of("abc")
     world.weather.is_lost = lambda sender, _receiver, frame: sender is a and is_published(frame)
-    world.run_until(lambda: a.core.is_deaf_or_mute, 5)
+    world.run_until(lambda: a.core.senses.is_impaired, 5)
     assert "none of b, c hears" in str(a.core.why_not_ready())
     assert complaints(others) == [None, None]
 
@@ -117,7 +117,7 @@ def test_a_node_that_was_stopped_is_not_deaf_for_that() -> None:
     world.run(8)
     for _ in range(40):
         world.run(0.1)
-        assert not nodes[0].core.is_deaf_or_mute
+        assert not nodes[0].core.senses.is_impaired
 
 
 def test_a_peer_of_an_older_version_sends_no_canaries_and_is_not_missed() -> None:
@@ -195,6 +195,6 @@ def test_the_world_notices_a_node_that_lies(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.undo()
     world.heal()
     world.run(3)
-    b.core._senses._told_at = float("-inf")
+    b.core.senses._told_at = float("-inf")
     with pytest.raises(LawBroken, match="hears and is heard"):
         world.run(1)

@@ -185,7 +185,7 @@ async def test_redis_that_goes_away_changes_nothing() -> None:
 async def test_the_actions_are_listed_in_the_public_api() -> None:
     async with running_cluster(1) as (node,):
         api = (await node.get("/_publicApi")).result["cluster/cluster"]
-        assert set(api) == {"health", "reset", "status"}
+        assert set(api) == {"drain", "health", "reset", "status"}
         assert api["status"]["http"] == [
             {"verb": "GET", "url": "/_plugin/cluster/status", "path": "/_plugin/cluster/status"}
         ]
@@ -199,3 +199,34 @@ async def test_a_mesh_address_that_is_not_loopback_stops_the_start() -> None:
             async with running_node(redis=redis.url, settings=settings):
                 pass
         assert "without a secret" in ended.value.tail[-1]
+
+
+async def test_a_drained_node_has_no_clients_and_serves_on() -> None:
+    async with (
+        running_cluster(2) as (drained, other),
+        websocket(drained.ws_url) as client,
+        websocket(other.ws_url) as reader,
+    ):
+        await reader.subscribe("ticker", "prices")
+        forwarded = {"X-Forwarded-For": "203.0.113.7"}
+        refused = await drained.post("/_plugin/cluster/drain", headers=forwarded)
+        assert (refused.status, refused.json["error"]["id"]) == (403, "cluster.access.denied")
+        assert (await drained.post("/_plugin/cluster/drain")).result == {"clients": 1}
+        assert (await client.ended()).code == 1012
+
+        async def is_empty() -> bool:
+            return bool((await drained.post("/_plugin/cluster/drain")).result == {"clients": 0})
+
+        await eventually(is_empty, "its client is gone")
+        for path in ("/_ready", "/_plugin/cluster/health"):
+            reply = await drained.get(path)
+            assert (reply.status, "drained" in reply.json["error"]["props"][0]) == (503, True)
+        assert (await drained.get("/_healthcheck")).status == 200
+
+        async def is_known() -> bool:
+            (peer,) = (await other.get("/_plugin/cluster/status")).result["pool"]
+            return bool(peer["state"] == "live" and not peer["ready"])
+
+        await eventually(is_known, "the other node knows that it takes no clients")
+        assert (await drained.post("/ticker/prices/_publish", {"price": 7})).status == 200
+        assert (await reader.notification())["result"]["_source"]["price"] == 7

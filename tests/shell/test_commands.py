@@ -67,7 +67,8 @@ def answering(body: Any, status: int = 200) -> Iterator[tuple[str, list[str]]]:
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(f"{self.command} {self.path}")
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            asked.append(f"{self.command} {self.path} {body}".rstrip())
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -187,6 +188,28 @@ def test_reset_posts() -> None:
     with answering(success("ok")) as (url, asked):
         assert run("reset", "--url", url).output == "ok\n"
     assert asked == ["POST /_plugin/cluster/reset"]
+
+
+@pytest.mark.parametrize("command", ["reset", "drain"])
+@pytest.mark.parametrize(
+    ("arguments", "env"), [(["--token", "secret"], {}), ([], {"SHOAL_CLUSTER_ADMIN_TOKEN": "secret"})]
+)
+def test_what_changes_the_cluster_gives_the_token(
+    command: str, arguments: list[str], env: dict[str, str]
+) -> None:
+    with answering(success({"clients": 0})) as (url, asked):
+        assert run(command, "--url", url, *arguments, env=env).exit_code == 0
+    assert asked == [f'POST /_plugin/cluster/{command} {{"token": "secret"}}']
+
+
+def test_drain_waits_until_nobody_is_left() -> None:
+    with answering(success({"clients": 0})) as (url, _):
+        assert run("drain", "--url", url).output == "drained\n"
+    with answering(success({"clients": 3})) as (url, asked):
+        shown = run("drain", "--url", url, "--wait", "0.3")
+    assert (shown.exit_code, shown.stdout) == (1, "3 clients are still attached\n")
+    assert "still has 3 clients" in shown.stderr
+    assert len(asked) > 1
 
 
 @pytest.mark.parametrize("command", ["status", "reset"])

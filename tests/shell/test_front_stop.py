@@ -98,7 +98,7 @@ async def test_a_connection_that_is_being_set_up_does_not_slip_through() -> None
         await front.stopped.wait()
 
 
-async def test_a_handshake_that_waited_behind_an_answer_is_not_taken_up_any_more() -> None:
+async def test_a_handshake_that_waited_behind_an_answer_is_refused() -> None:
     async with open_front() as front, raw_client(front, receive_buffer=4_096) as client:
         await client.send(get("/probe/big?size=5000000") + handshake())
         while not front.probe.attached:
@@ -107,6 +107,7 @@ async def test_a_handshake_that_waited_behind_an_answer_is_not_taken_up_any_more
         front.stopping.set()
         await trio.testing.wait_all_tasks_blocked()
         assert len((await client.answer()).json["result"]) == 5_000_000
+        assert (await client.answer()).status == 503
         assert await client.rest() == b""
 
 
@@ -121,7 +122,7 @@ async def test_who_does_not_leave_is_cut_off_when_the_time_is_over() -> None:
 
 
 async def test_clients_are_told_little_by_little() -> None:
-    async with open_front(stop_closes_per_s=20) as front:
+    async with open_front() as front:
         async with trio.open_nursery() as nursery:
             told: list[float] = []
 
@@ -132,12 +133,12 @@ async def test_clients_are_told_little_by_little() -> None:
                     assert (await client.frame())[0] == CLOSE
                     told.append(trio.current_time())
 
-            for _ in range(5):
+            for _ in range(30):
                 await nursery.start(attend)
             started = trio.current_time()
             front.stopping.set()
             await front.stopped.wait()
-        assert told[-1] - started >= 4 / 20 * 0.9
+        assert told[-1] - started >= 5 / 20 * 0.9
 
 
 async def test_cancelled_everyone_is_dropped_at_once() -> None:
@@ -149,3 +150,43 @@ async def test_cancelled_everyone_is_dropped_at_once() -> None:
     assert front.probe.waiting == 0
     assert front.probe.attached == []
     await client.aclose()
+
+
+async def test_while_the_gate_is_closed_websocket_clients_go_and_none_come_and_http_is_served() -> None:
+    async with open_front() as front, raw_client(front) as client, raw_client(front) as other:
+        await client.upgrade()
+        front.app.gate.close("a reason")
+        opcode, payload = await client.frame()
+        assert (opcode, payload[:2]) == (CLOSE, (1012).to_bytes(2))
+        await other.send(get("/probe"))
+        answer = await other.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        async with raw_client(front) as late:
+            await late.send(handshake())
+            refusal = await late.answer()
+            assert (refusal.status, refusal.json["props"]) == (503, ["a reason"])
+        front.app.gate.open("a reason")
+        async with raw_client(front) as welcome:
+            await welcome.upgrade()
+
+
+async def test_who_is_still_to_be_told_stays_when_the_gate_opens_again() -> None:
+    async with open_front(drain_s=1e6) as front, trio.open_nursery() as nursery:
+        ends: list[int] = []
+
+        async def attend(*, task_status: trio.TaskStatus[None]) -> None:
+            async with raw_client(front) as client:
+                await client.upgrade()
+                task_status.started()
+                ends.append((await client.frame())[0])
+
+        for _ in range(20):
+            await nursery.start(attend)
+        front.app.gate.close("a reason")
+        while not ends:
+            await trio.lowlevel.checkpoint()
+        front.app.gate.open("a reason")
+        await trio.testing.wait_all_tasks_blocked(0.2)
+        assert 0 < len(ends) < 20
+        assert front.app.gate.clients == 20 - len(ends)
+        nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio_websocket import CloseReason
 
 from server.adapters.listening import ListenError
 from server.config import LoadedConfig, LogConfig, ServerConfig
@@ -18,8 +19,14 @@ from server.core.limits import Limits
 from server.logs import open_log
 from server.node import run_node
 from server.plugin import NoConfig, Plugin, PluginError, Request, action
+from support.websocket import websocket
 
 TIMEOUT_S = 20.0
+
+HANDSHAKE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 
 
 class Scene:
@@ -79,12 +86,12 @@ async def serving(config: LoadedConfig) -> AsyncIterator[tuple[NodeInfo, trio.Ca
             nursery.cancel_scope.cancel()
 
 
-async def get(url: str, path: str) -> tuple[int, Any]:
+async def get(url: str, path: str, headers: str = "Connection: close\r\n") -> tuple[int, Any]:
     """Return status and body of one HTTP request."""
     host, port = re.fullmatch(r"http://(.+):(\d+)", url).groups()  # type: ignore[union-attr] # it is a URL
     stream = await trio.open_tcp_stream(host, int(port))
     async with stream:
-        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
         answer = b"".join([data async for data in stream])
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)
@@ -151,41 +158,57 @@ async def test_requests_wait_until_the_plugins_are_started() -> None:
 async def test_a_node_stops_in_order() -> None:
     scene = Scene()
     scene.may_start.set()
+    scene.may_leave.set()
     answers: list[tuple[int, Any]] = []
+    ends: list[CloseReason] = []
 
     async def ask(url: str, path: str) -> None:
         answers.append(await get(url, path))
 
-    async with trio.open_nursery() as asking, serving(configured(actor_in(scene))) as (info, scope):
-        asking.start_soon(ask, info.url(), "/_plugin/actor/wait")
+    async def attend(url: str) -> None:
+        async with websocket(url) as client:
+            await client.send({"controller": "actor/stage", "action": "wait"})
+            ends.append(await client.ended())
+            assert [frame["result"] for frame in client.received] == ["done"]
+
+    async with trio.open_nursery() as clients, serving(configured(actor_in(scene))) as (info, scope):
+        url = info.url()
+        clients.start_soon(attend, url.replace("http", "ws"))
         while "asked" not in scene.events:
             await trio.lowlevel.checkpoint()
         scope.cancel()
         with trio.CancelScope(shield=True):
-            while "leaving" not in scene.events:
+            while (await get(url, "/_ready"))[0] == 200:
+                pass
+            # The client has a request under way, so it is still there, and the node serves.
+            status, answer = await get(url, "/_ready")
+            assert (status, answer["error"]["props"]) == (503, ["the node is stopping"])
+            assert (await get(url, "/_now"))[0] == 200
+            assert (await get(url, "/", HANDSHAKE))[0] == 503
+            clients.start_soon(ask, url, "/_plugin/actor/wait")
+            while scene.events.count("asked") < 2:
                 await trio.lowlevel.checkpoint()
-            # The plugin is leaving: clients are still there, and told not to come.
-            status, answer = await get(info.url(), "/_now")
-            assert (status, answer["error"]["id"]) == (503, "api.process.shutting_down")
-            assert (await get(info.url(), "/_ready"))[0] == 503
-            scene.may_leave.set()
+            assert "leaving" not in scene.events
             scene.may_answer.set()
-    # What was under way is answered before the clients are sent away.
+    # What was under way is answered before anybody leaves.
     assert [(status, answer["result"]) for status, answer in answers] == [(200, "done")]
-    assert scene.events[1:] == ["started", "asked", "leaving"]
+    assert [end.code for end in ends] == [1012]
+    assert scene.events[1:] == ["started", "asked", "asked", "leaving"]
 
 
-async def test_a_plugin_that_does_not_leave_keeps_no_client() -> None:
+async def test_a_plugin_that_does_not_leave_keeps_no_client(capsys: pytest.CaptureFixture[str]) -> None:
     scene = Scene()
+    err = ""
     scene.may_start.set()
     config = attrs.evolve(configured(actor_in(scene)), limits=Limits(stop_s=0.05))
     async with serving(config) as (info, scope):
         stream = await trio.open_tcp_stream("127.0.0.1", int(info.url().rpartition(":")[2]))
         scope.cancel()
         with trio.CancelScope(shield=True):
-            # An idle client: the node ends the connection, although the plugin is still there.
+            # An idle client: the node ends the connection before the plugin has to leave.
             assert await stream.receive_some() == b""
-            assert scene.events[-1] == "leaving"
+            while "plugins slow to leave" not in (err := err + capsys.readouterr().err):
+                await trio.lowlevel.checkpoint()
             scene.may_leave.set()
             await stream.aclose()
 

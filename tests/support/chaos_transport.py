@@ -7,6 +7,8 @@
     cluster.chaos.cut_for_ms = 2000             and so long: nothing arrives in either direction
     cluster.chaos.repairs = false               no question for lost notifications gets through: a mesh that cannot
                                                 repair them
+    cluster.chaos.impairs = "…"                 the task that reads SUB ends as soon as there is a file "<node> is deaf"
+                                                in this folder, PUB as long as there is one "<node> is mute"
     cluster.chaos.only_with = "…"               all of this only as long as there is a file of that name
 
 The frames are dropped where they arrive, so that each receiver misses other ones. When a link is cut says the
@@ -47,6 +49,9 @@ class Chaos:
     cut_every_ms: int = attrs.field(default=0, metadata={"help": "0: never.", "unit": "ms"})
     cut_for_ms: int = attrs.field(default=0, metadata={"help": "How long each time.", "unit": "ms"})
     repairs: bool = attrs.field(default=True, metadata={"help": "Whether questions get through.", "unit": ""})
+    impairs: str = attrs.field(
+        default="", metadata={"help": "A folder, in which files make nodes deaf or mute.", "unit": ""}
+    )
     only_with: str = attrs.field(default="", metadata={"help": "A file; empty: always.", "unit": ""})
 
     def settings(self) -> dict[str, Any]:
@@ -87,7 +92,35 @@ class LossyClusterPlugin(ClusterPlugin):
 
     def transport(self) -> Transport:
         """ZeroMQ, of which not everything arrives."""
-        return LossyTransport(ZeroMqTransport(), self.context.node.id, self.settings.chaos)
+        chaos = self.settings.chaos
+        node = self.context.node.id
+        impairs = Path(chaos.impairs)
+        inner = (
+            ImpairedTransport(impairs / f"{node} is deaf", impairs / f"{node} is mute")
+            if chaos.impairs
+            else ZeroMqTransport()
+        )
+        return LossyTransport(inner, node, chaos)
+
+
+class ImpairedTransport(ZeroMqTransport):
+    """ZeroMQ of which one half stops without a word, all else goes on: the task that reads SUB ends, or PUB sends
+    nothing more."""
+
+    def __init__(self, deaf: Path, mute: Path) -> None:
+        super().__init__()
+        self._deaf = deaf
+        self._mute = mute
+
+    async def _read_published(self, arrivals: Arrivals) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(super()._read_published, arrivals)
+            while not self._deaf.exists():  # noqa: ASYNC110 - another process makes it
+                await trio.sleep(0.005)
+            nursery.cancel_scope.cancel()
+
+    def publish(self, frame: bytes) -> bool:
+        return self._mute.exists() or super().publish(frame)
 
 
 class _Envelope(msgspec.Struct, array_like=True):
