@@ -58,8 +58,8 @@ class Follower(Generic[T]):
         if self.repair_at is not None:
             self.repair_at = now
 
-    def give_up(self, before: int, now: float, out: list[Effect]) -> tuple[list[int], Sequence[T]]:
-        """What is missing before that number will not come: returns the lost numbers, and what can be given on now."""
+    def give_up(self, before: int, now: float, out: list[Effect]) -> tuple[int, Sequence[T]]:
+        """What is missing before that number will not come: returns how many are, and what can be given on now."""
         lost, ready = self.stream.give_up(before)
         self.repair_at = now
         self.repair(now, out)

@@ -59,11 +59,10 @@ class Mailbox:
         missing = self.received.missing()
         if missing is None or not cut.first <= missing[0] < before <= self.received.tail + 1:
             return  # an answer to a question that has been settled since, or nonsense
+        told = enumerate(cut.rooms, cut.first)
+        rooms = Counter(room for number, those in told if self.received.lacks(number) for room in those)
         lost, ready = self._follower.give_up(before, now, out)
-        rooms = (
-            Counter(room for number in lost for room in cut.rooms[number - cut.first]) if cut.rooms else None
-        )
-        self._tell_loss(len(lost), rooms, out)
+        self._tell_loss(lost, rooms if cut.rooms else None, out)
         self._deliver(ready, out)
 
     def learn_tail(self, tail: int, now: float, out: list[Effect]) -> None:
@@ -115,7 +114,7 @@ class Mailbox:
     def _give_up(self, out: list[Effect]) -> None:
         if self.received.missing() is not None:
             lost, ready = self.received.give_up(self.received.tail + 1)
-            self._tell_loss(len(lost), None, out)
+            self._tell_loss(lost, None, out)
             self._deliver(ready, out)
 
     def _tell_loss(self, count: int, rooms: dict[str, int] | None, out: list[Effect]) -> None:

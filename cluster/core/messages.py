@@ -52,6 +52,9 @@ def notify_topic(node: str, boot: int) -> bytes:
     return b"n%s@%x\x00" % (node.encode(), boot)
 
 
+First = Annotated[int, msgspec.Meta(ge=0, le=1 << 61)]
+"""The number of the first item of a batch: the last one's has to be a `Number`, too."""
+
 RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Payload = Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES)]
 SealedCard = Annotated[bytes, msgspec.Meta(max_length=8192)]
@@ -140,7 +143,7 @@ class Farewell(Message, frozen=True, tag=2):
 class State(Message, frozen=True, tag=3):
     """Changes `first`, `first + 1`, … of the origin's slice."""
 
-    first: Number
+    first: First
     changes: Annotated[list[Change], msgspec.Meta(max_length=BATCH_ITEMS)]
 
 
@@ -148,7 +151,7 @@ class Notify(Message, frozen=True, tag=4):
     """Notifications `first`, `first + 1`, … from the origin to the node that the topic names. Without any it is a
     canary: nothing is said, and it can be heard."""
 
-    first: Number
+    first: First
     items: Annotated[list[Notification], msgspec.Meta(max_length=BATCH_ITEMS)]
 
 
@@ -193,7 +196,7 @@ class ResendState(Message, frozen=True, tag=14):
     """Asks for changes `first` … `last` of the receiver's state stream in epoch `of`."""
 
     of: Epoch
-    first: Number
+    first: First
     last: Number
 
 
@@ -201,7 +204,7 @@ class ResendNotify(Message, frozen=True, tag=15):
     """Asks for notifications `first` … `last` that the receiver sent to me in its life `boot`."""
 
     boot: Number
-    first: Number
+    first: First
     last: Number
 
 
@@ -250,14 +253,14 @@ class Pong(Message, frozen=True, tag=23):
 class ResentState(Message, frozen=True, tag=24):
     """A part of the state stream again, from the log."""
 
-    first: Number
+    first: First
     changes: Annotated[list[Change], msgspec.Meta(max_length=BATCH_ITEMS)]
 
 
 class ResentNotify(Message, frozen=True, tag=25):
     """A part of the notify stream again, from the log."""
 
-    first: Number
+    first: First
     items: Annotated[list[Notification], msgspec.Meta(max_length=BATCH_ITEMS)]
 
 
@@ -272,7 +275,7 @@ class CutNotify(Message, frozen=True, tag=27):
 
     With no list at all, not even that is known any more of anything before `oldest`."""
 
-    first: Number
+    first: First
     rooms: Annotated[
         list[Annotated[list[RoomId], msgspec.Meta(max_length=ROOMS_PER_NOTIFICATION)]],
         msgspec.Meta(max_length=BATCH_ITEMS),

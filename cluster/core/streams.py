@@ -171,14 +171,19 @@ class Inbound(Generic[T]):
         last = min(self._held) - 1 if self._held else self.tail
         return self.position + 1, last
 
-    def give_up(self, before: int) -> tuple[list[int], Sequence[T]]:
+    def lacks(self, number: int) -> bool:
+        """Whether this one has not arrived."""
+        return number > self.position and number not in self._held
+
+    def give_up(self, before: int) -> tuple[int, Sequence[T]]:
         """What is missing before the number `before` will not come: count it as lost, and go on behind it.
 
-        Returns the lost numbers, and what can be given on now."""
-        given_up = range(self.position + 1, before)
-        lost = [number for number in given_up if number not in self._held]
-        ready = [self._held.pop(number) for number in given_up if number in self._held]
-        self.lost += len(lost)
+        Returns how many are lost, and what can be given on now. That is reckoned from what is here: how much is missing
+        is the origin's word, and may be any number."""
+        numbers = sorted(number for number in self._held if number < before)
+        ready = [self._held.pop(number) for number in numbers]
+        lost = max(0, before - 1 - self.position - len(ready))
+        self.lost += lost
         self.delivered += len(ready)
         self.position = max(self.position, before - 1)
         self.tail = max(self.tail, self.position)
