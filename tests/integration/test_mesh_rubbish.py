@@ -1,0 +1,118 @@
+"""A node that somebody floods with rubbish, from every side that there is without a secret: it goes on, its memory and
+its log do not grow, and the others in the cluster notice nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from random import Random
+
+import pytest
+import trio
+import zmq
+
+from cluster.adapters.redis_pool import RedisPool
+from cluster.core.identity import Card, Epoch
+from cluster.keys import Sealer
+from support.mesh_fuzz import damaged, publications, questions, replies, resident_bytes
+from support.processes import Node, redis_server, running_cluster
+from support.websocket import websocket
+
+ENOUGH = 20_000
+FRAMES = 100_000
+"""On each of three sockets; by then a node has read tens of thousands, as slowly as it reads rubbish."""
+
+FLOOD_S = 20.0
+GROWTH_BYTES = 16 << 20
+
+
+class Intruder:
+    """A program on the same machine: it has put a card into Redis, so the nodes connect to it as well."""
+
+    def __init__(self, node: Node, to: Card, stack: ExitStack) -> None:
+        context = stack.enter_context(zmq.Context())
+        self._pub, self._router, self._dealer = (
+            stack.enter_context(context.socket(kind)) for kind in (zmq.PUB, zmq.ROUTER, zmq.DEALER)
+        )
+        for socket in (self._pub, self._router, self._dealer):
+            socket.set(zmq.LINGER, 0)
+        for socket in (self._pub, self._router):
+            socket.bind("tcp://127.0.0.1:*")
+        self._dealer.connect(to.router)
+        self.card = Card(
+            id="intruder",
+            epoch=Epoch(int(time.time() * 1000), 0),
+            pub=self._pub.get_string(zmq.LAST_ENDPOINT),
+            router=self._router.get_string(zmq.LAST_ENDPOINT),
+        )
+        self.sealed = Sealer(None).seal(self.card)
+        random, origin = Random(1), (self.card.id, self.card.epoch)
+        self._published = damaged(random, publications(*origin, to.id, to.epoch.boot))
+        self._questions = damaged(random, questions(*origin, self.sealed))
+        self._replies = damaged(random, replies(*origin, self.sealed))
+        self._askers: set[bytes] = set()
+        self.said = 0
+
+    def say(self) -> None:
+        """A hundred frames each way, as far as they are taken."""
+        while self._router.poll(0):
+            self._askers.add(self._router.recv_multipart()[0])
+        for _ in range(100):
+            self.said += self._send(self._pub, [next(self._published)])
+            self.said += self._send(self._dealer, [next(self._questions)])
+            for asker in self._askers:
+                self.said += self._send(self._router, [asker, next(self._replies)])
+
+    def _send(self, socket: zmq.Socket[bytes], parts: list[bytes]) -> bool:
+        try:
+            socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+
+@pytest.mark.slow
+async def test_rubbish_from_every_side_harms_no_node(stack: ExitStack) -> None:
+    async with redis_server() as redis, running_cluster(2, redis=redis.url) as nodes:
+        first, second = nodes
+        async with websocket(first.ws_url) as author, websocket(second.ws_url) as reader:
+            await reader.subscribe("harbor", "boats")
+            current = (await first.get("/_plugin/cluster/status")).result["current"]
+            boot = int(current["epoch"].partition(".")[0], 16)
+            to = Card(id=first.id, epoch=Epoch(boot, 0), pub=current["pub"], router=current["router"])
+            intruder = Intruder(first, to, stack)
+            await put_into_pool(redis.url, intruder)
+            filled, told = 0, 0
+            with trio.move_on_after(FLOOD_S):
+                while intruder.said < 3 * FRAMES:
+                    intruder.say()
+                    told += 1
+                    await author.result(
+                        "realtime", "publish", index="harbor", collection="boats", body={"n": told}
+                    )
+                    if filled == 0 and intruder.said > ENOUGH:
+                        filled = resident_bytes(first.pid)
+            seen = await reader.notifications(told)
+            assert [frame["result"]["_source"]["n"] for frame in seen] == list(range(1, told + 1))
+            status = (await first.get("/_plugin/cluster/status")).result
+            print(f"{intruder.said:,} frames, {status['current']['bad_frames']:,} of those read were none")
+            assert status["current"]["bad_frames"] > 1000
+            assert resident_bytes(first.pid) - filled < GROWTH_BYTES
+            assert sum("frame refused" in line for line in first.log) < 20
+            peer = next(peer for peer in status["pool"] if peer["id"] == second.id)
+            assert (peer["state"], peer["link"]["sent"]["lost"]) == ("live", 0)
+            assert first.child.exit_code is None
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+async def put_into_pool(redis_url: str, intruder: Intruder) -> None:
+    """As `cluster.adapters.redis_pool` does, for a minute."""
+    pool = RedisPool(redis_url, "default")
+    await pool.beat("intruder", intruder.sealed, 60_000)
+    await pool.aclose()
