@@ -72,6 +72,7 @@ def _cell(text: str) -> str:
 # -- Limits ----------------------------------------------------------------------------------------------------------
 
 NOT_LIMITS: Mapping[str, tuple[str, ...]] = {
+    "cluster/adapters/curve.py": ("FAILED_HANDSHAKES",),
     "cluster/core/identity.py": ("PROTOCOL",),
     "server/cli/cluster.py": ("WIDE", "PIPED_WIDTH"),
     "server/cli/failure.py": ("FAILED", "MISUSED"),
@@ -81,7 +82,7 @@ NOT_LIMITS: Mapping[str, tuple[str, ...]] = {
     "server/core/encodings.py": ("COMPRESSION_LEVEL",),
     "server/core/names.py": ("ENTROPY_BYTES",),
 }
-"""Numbers with a name that bound nothing: versions, exit codes, widths."""
+"""Numbers with a name that bound nothing: versions, exit codes, widths, kinds of events."""
 
 
 @attrs.frozen
