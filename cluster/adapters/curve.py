@@ -24,12 +24,10 @@ HANDSHAKE_LIMIT_MS: Final = 2000
 """How long who connects may take to show who it is; after that it is cut off. Enough for a slow line and a node whose
 loop is busy (it has to judge keys), and little for who connects only to keep us occupied."""
 
-# Events of a socket's monitor. (Without detail: the other end hung up, or time was up.)
-FAILED_HANDSHAKES: Final = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-)
+# Events of a socket's monitor. The first kind can only mean another language; with keys, that the other end hung up, or
+# that time was up, most often means another key.
+OTHER_LANGUAGE: Final = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+FAILED_HANDSHAKES: Final = OTHER_LANGUAGE | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
 
 class Locks:

@@ -15,7 +15,7 @@ import attrs
 import trio
 import zmq
 
-from cluster.adapters.curve import FAILED_HANDSHAKES, HANDSHAKE_LIMIT_MS, Locks, check_keys
+from cluster.adapters.curve import FAILED_HANDSHAKES, HANDSHAKE_LIMIT_MS, OTHER_LANGUAGE, Locks, check_keys
 from cluster.adapters.readable import Readable
 from cluster.core.identity import Card
 from cluster.core.messages import FRAME_BYTES
@@ -148,7 +148,7 @@ class ZeroMqTransport:
             self._cards.pop(card.id, None)
             dealer.close()
             raise
-        peer = self._peers[card.id] = _Peer(card.id, Readable(dealer))
+        peer = self._peers[card.id] = _Peer(card.id, Readable(dealer), self._locks is not None)
         self._start_reading(peer)
         self._know_cards()
 
@@ -228,7 +228,7 @@ class ZeroMqTransport:
         if self._locks is not None:
             self._locks.show_as_client(dealer, server_key)
         _connect(dealer, address)
-        seed = self._seeds[address, server_key] = _Peer(address, Readable(dealer))
+        seed = self._seeds[address, server_key] = _Peer(address, Readable(dealer), self._locks is not None)
         self._start_reading(seed)
         return seed
 
@@ -289,14 +289,14 @@ class ZeroMqTransport:
 class _Peer:
     node: str
     dealer: Readable
+    is_locked: bool
     monitor: Readable = attrs.field(init=False)
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     watching: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     def __attrs_post_init__(self) -> None:
-        self.monitor = Readable(
-            self.dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED_HANDSHAKES)
-        )
+        failures = FAILED_HANDSHAKES if self.is_locked else OTHER_LANGUAGE
+        self.monitor = Readable(self.dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | failures))
 
     def close(self) -> None:
         """Stop both tasks and drop the connection."""

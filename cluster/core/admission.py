@@ -26,7 +26,7 @@ SealCard = Callable[[Card], bytes]
 FOREIGN_AT_MOST = 1000
 """Nodes of another protocol that are remembered: more than a full mesh can have."""
 
-KEPT_OUT = "no encrypted connection could be made: is the secret the same on both?"
+KEPT_OUT = "the handshake failed: is the secret the same on both?"
 
 
 class Admission:

@@ -265,6 +265,16 @@ async def test_nodes_find_each_other_by_seeds_alone_and_wrong_secrets_are_named(
             assert [link.id for link in a.mesh.core.links] == ["b"]
 
 
+async def test_who_has_no_secret_is_told_that_a_seed_has_one() -> None:
+    town = Town()
+    town.pool.failure = "no Redis"
+    async with town.node("a", transport=ZeroMqTransport(), secret=SECRET) as a:
+        seeds = (a.mesh.core.card.router,)
+        async with town.node("b", transport=ZeroMqTransport(), seeds=seeds) as b:
+            await eventually(lambda: "refused by peer" in town.log.events)
+            assert list(a.mesh.core.links) == list(b.mesh.core.links) == []
+
+
 async def test_a_card_that_says_no_key_is_not_connected_to() -> None:
     async with locked_mesh() as mesh:
         open_card = Card(id="x", epoch=Epoch(1, 0), pub="tcp://127.0.0.1:1", router="tcp://127.0.0.1:2")

@@ -72,7 +72,7 @@ def _cell(text: str) -> str:
 # -- Limits ----------------------------------------------------------------------------------------------------------
 
 NOT_LIMITS: Mapping[str, tuple[str, ...]] = {
-    "cluster/adapters/curve.py": ("FAILED_HANDSHAKES",),
+    "cluster/adapters/curve.py": ("OTHER_LANGUAGE", "FAILED_HANDSHAKES"),
     "cluster/core/identity.py": ("PROTOCOL",),
     "server/cli/cluster.py": ("WIDE", "PIPED_WIDTH"),
     "server/cli/failure.py": ("FAILED", "MISUSED"),
