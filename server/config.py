@@ -101,6 +101,13 @@ class ServerConfig:
         default=True,
         metadata={"help": "Whether clients that did not log in may use the API."},
     )
+    compression: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to compress messages for WebSocket clients that offer it (permessage-deflate): fewer "
+            "bytes, more work. [When that pays](../guides/deploy.md#compression), and who should leave it off."
+        },
+    )
     plugins: tuple[str, ...] = field(
         default=("cluster",),
         metadata={

@@ -23,6 +23,7 @@ from structlog.typing import FilteringBoundLogger
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
+from server.core.deflate import agreed
 from server.core.encodings import BodyDecoder, Encoding, choose_encoding, encode
 from server.core.errors import ApiError
 from server.core.heads import (
@@ -75,13 +76,24 @@ Headers = Iterable[tuple[str, str]]
 class HttpClient:
     """One client, until it leaves, misbehaves, or asks for a WebSocket."""
 
-    def __init__(self, wire: Wire, app: App, turn: Turn, limits: Limits, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        app: App,
+        turn: Turn,
+        limits: Limits,
+        log: FilteringBoundLogger,
+        *,
+        may_deflate: bool = False,
+    ) -> None:
+        """Take a wire; `may_deflate` says whether to agree to compression when a WebSocket client offers it."""
         self._wire = wire
         self._outbox = wire.outbox
         self._app = app
         self._turn = turn
         self._limits = limits
         self._log = log
+        self._may_deflate = may_deflate
         self._h11 = h11.Connection(h11.SERVER, limits.header_bytes)
         self._session: Session | None = None
         self._is_first = True
@@ -149,6 +161,7 @@ class HttpClient:
     async def _upgrade(self, request: h11.Request) -> bool:
         try:
             key = websocket_key(request)
+            extension = agreed(request.headers) if self._may_deflate else b""
         except ApiError as error:
             self._refuse(error, (("Sec-WebSocket-Version", WEBSOCKET_VERSION.decode()),))
             await self._wire.depart()
@@ -163,7 +176,8 @@ class HttpClient:
             await self._wire.depart()
             return False
         self._wire.unread, _ = self._h11.trailing_data
-        self._outbox.write(switching_protocols(key, websocket_protocol(request.headers)))
+        self._wire.is_deflated = bool(extension)
+        self._outbox.write(switching_protocols(key, websocket_protocol(request.headers), extension))
         return True
 
     async def _execute(self, request: h11.Request, headers: Mapping[str, str]) -> Response:

@@ -12,6 +12,7 @@ It refuses to buffer: a message larger than one read is not for it.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from server.adapters.inflating import InflatingWire
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.core.frames import Opcode, echoed_close, pong_frame
@@ -34,7 +35,7 @@ class Lane:
 
     __slots__ = ("_receive", "frames", "turn", "wire")
 
-    def __init__(self, wire: Wire, turn: Turn, limits: Limits, receive: Receive) -> None:
+    def __init__(self, wire: Wire | InflatingWire, turn: Turn, limits: Limits, receive: Receive) -> None:
         self.wire = wire
         self.turn = turn
         self._receive = receive

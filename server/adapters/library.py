@@ -19,7 +19,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import LocalProtocolError
 
 from server.adapters.lane import READ_BYTES, Lane
-from server.adapters.wire import Wire
+from server.adapters.outbox import Outbox
 from server.core.frames import CloseCode, close_frame, is_close, is_pong
 from server.core.limits import Limits
 
@@ -51,14 +51,14 @@ async def take_over(lane: Lane, passed: bytes, limits: Limits, receive: Receive)
                 max_message_size=limits.request_bytes,
                 receive_buffer_size=READ_BYTES,
             )
-            await _take(await request.accept(), lane.wire, stream, receive)
+            await _take(await request.accept(), lane.wire.outbox, stream, receive)
             nursery.cancel_scope.cancel()
     except* LocalProtocolError:
         # trio-websocket has sent a close frame (1009), and tried to answer what came behind the message.
         pass
 
 
-async def _take(connection: WebSocketConnection, wire: Wire, stream: "_Stream", receive: Receive) -> None:
+async def _take(connection: WebSocketConnection, outbox: Outbox, stream: "_Stream", receive: Receive) -> None:
     stream.open()
     while True:
         try:
@@ -68,7 +68,7 @@ async def _take(connection: WebSocketConnection, wire: Wire, stream: "_Stream", 
             if closed.reason is not None and closed.reason.code in _FAULTS:
                 is_text = closed.reason.code == CloseCode.BAD_TEXT
                 reason = _BAD_TEXT if is_text else closed.reason.reason or ""
-                wire.outbox.finish(close_frame(closed.reason.code, reason))
+                outbox.finish(close_frame(closed.reason.code, reason))
             return
         await receive((message,))
         await stream.passed_on_is_received()

@@ -23,6 +23,7 @@ from server.adapters.turn import Turn
 from server.adapters.websocket import WebSocketClient
 from server.adapters.wire import Wire, address_text, prepare
 from server.app import App
+from server.core.deflate import SharedDeflate
 from server.core.errors import ApiError
 from server.core.limits import Limits
 from server.core.outbox import OutboxCounters
@@ -54,8 +55,8 @@ _CLIENTS_OWN: Final = frozenset(
 """Linux reports what befell one connection as an error of accept (accept(2)): the next one may be well."""
 
 
-class Address(Protocol):
-    """Where to listen."""
+class ServerPart(Protocol):
+    """Where to listen, and how to talk."""
 
     @property
     def host(self) -> str:
@@ -65,13 +66,17 @@ class Address(Protocol):
     def port(self) -> int:
         """TCP port; 0 for any free one."""
 
+    @property
+    def compression(self) -> bool:
+        """Whether to agree to compression with WebSocket clients that offer it."""
+
 
 class ListenerConfig(Protocol):
     """The part of the node's configuration that the listener reads."""
 
     @property
-    def server(self) -> Address:
-        """Where to listen."""
+    def server(self) -> ServerPart:
+        """Where to listen, and how to talk."""
 
     @property
     def limits(self) -> Limits:
@@ -104,8 +109,9 @@ async def serve(
             app,
             config.limits,
             turn,
-            counters or OutboxCounters(),
-            log or structlog.get_logger("server.listener"),
+            counters=counters or OutboxCounters(),
+            log=log or structlog.get_logger("server.listener"),
+            deflate=SharedDeflate(config.limits.deflate_from_bytes) if config.server.compression else None,
         )
         task_status.started(listening.addresses)
         async with trio.open_nursery() as clients:
@@ -131,7 +137,14 @@ class _Door:
     """Everyone who is there."""
 
     def __init__(
-        self, app: App, limits: Limits, turn: Turn, counters: OutboxCounters, log: FilteringBoundLogger
+        self,
+        app: App,
+        limits: Limits,
+        turn: Turn,
+        *,
+        counters: OutboxCounters,
+        log: FilteringBoundLogger,
+        deflate: SharedDeflate | None,
     ) -> None:
         self._app = app
         self._gate = app.gate
@@ -139,6 +152,7 @@ class _Door:
         self._turn = turn
         self._counters = counters
         self._log = log
+        self._deflate = deflate
         self._clients: set[HttpClient | WebSocketClient] = set()
         self._accepted = 0
         """Accepted and not closed yet; those that are only told that there is no room are not among them."""
@@ -218,7 +232,8 @@ class _Door:
 
     async def _serve_http(self, wire: Wire, *, is_welcome: bool) -> bool:
         # A function of its own: a WebSocket client does not keep h11's buffers for all of its life.
-        http = HttpClient(wire, self._app, self._turn, self._limits, self._log)
+        may_deflate = self._deflate is not None
+        http = HttpClient(wire, self._app, self._turn, self._limits, self._log, may_deflate=may_deflate)
         if not is_welcome:
             await http.refuse(ApiError("api.process.overloaded"))
             return False
@@ -231,7 +246,15 @@ class _Door:
             self._clients.discard(http)
 
     async def _serve_websocket(self, wire: Wire, clients: trio.Nursery) -> None:
-        websocket = WebSocketClient(wire, self._app, self._turn, clients, limits=self._limits, log=self._log)
+        websocket = WebSocketClient(
+            wire,
+            self._app,
+            self._turn,
+            clients,
+            limits=self._limits,
+            log=self._log,
+            deflate=self._deflate if wire.is_deflated else None,
+        )
         self._enter(websocket)
         self._gate.entered()
         try:

@@ -15,15 +15,17 @@ from typing import Final
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from server.adapters.inflating import InflatingWire
 from server.adapters.lane import Lane
 from server.adapters.library import take_over
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
+from server.core.deflate import SharedDeflate
 from server.core.frames import CloseCode, close_frame, ends_with_close, text_frame
 from server.core.limits import Limits
 from server.core.responses import Response
-from server.core.session import Session
+from server.core.session import Session, Write
 
 _OVERFLOW_FRAME: Final = close_frame(
     CloseCode.INTERNAL_ERROR, "too slow: more is waiting for this client than the server keeps"
@@ -36,6 +38,7 @@ class WebSocketClient:
 
     __slots__ = (
         "_app",
+        "_deflate",
         "_has_room",
         "_is_over",
         "_is_stopping",
@@ -47,6 +50,7 @@ class WebSocketClient:
         "_turn",
         "_under_way",
         "_wire",
+        "_write",
     )
 
     def __init__(
@@ -58,8 +62,10 @@ class WebSocketClient:
         *,
         limits: Limits,
         log: FilteringBoundLogger,
+        deflate: SharedDeflate | None = None,
     ) -> None:
-        """Take a wire, and a nursery for the requests that are not answered at once."""
+        """Take a wire, a nursery for the requests that are not answered at once, and what compresses, if that was
+        agreed with the client."""
         self._wire = wire
         self._outbox = wire.outbox
         self._app = app
@@ -67,6 +73,9 @@ class WebSocketClient:
         self._tasks = tasks
         self._limits = limits
         self._log = log
+        self._deflate = deflate
+        self._write: Write = wire.outbox.write if deflate is None else deflate.before(wire.outbox.write)
+        """For text frames; all others go into the outbox as they are."""
         self._session: Session | None = None
         self._under_way: set[trio.CancelScope] | None = None
         """The requests that are being worked on; None when there is none."""
@@ -87,7 +96,10 @@ class WebSocketClient:
                 life.cancel()
             try:
                 self._open()
-                lane = Lane(self._wire, self._turn, self._limits, self.receive)
+                wire: Wire | InflatingWire = self._wire
+                if self._deflate is not None:
+                    wire = InflatingWire(self._wire, self._limits.request_bytes)
+                lane = Lane(wire, self._turn, self._limits, self.receive)
                 passed = await lane.run()
                 if passed:
                     await take_over(lane, passed, self._limits, self.receive)
@@ -104,7 +116,7 @@ class WebSocketClient:
 
     def _open(self) -> None:
         self._outbox.overflow_frame = _OVERFLOW_FRAME
-        self._session = self._app.open_session("websocket", self._wire.remote, self._outbox.write, self.close)
+        self._session = self._app.open_session("websocket", self._wire.remote, self._write, self.close)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with this code and reason, after what waits already. The caller is not kept waiting.
@@ -210,6 +222,6 @@ class WebSocketClient:
                 await self._has_room.wait()
 
     def _reply(self, response: Response) -> None:
-        self._outbox.write(text_frame(response.envelope(room=True)))
+        self._write(text_frame(response.envelope(room=True)))
         if response.on_sent is not None:
             response.on_sent()

@@ -44,7 +44,7 @@ def address_text(address: Any) -> str:
 class Wire:
     """The socket of one client."""
 
-    __slots__ = ("_socket", "outbox", "remote", "unread")
+    __slots__ = ("_socket", "is_deflated", "outbox", "remote", "unread")
 
     def __init__(self, sock: socket.socket, outbox: Outbox, remote: str) -> None:
         self._socket = sock
@@ -52,6 +52,8 @@ class Wire:
         self.remote = remote
         self.unread = b""
         """Read already, and to be read again by who comes next."""
+        self.is_deflated = False
+        """Whether compression was agreed with the client. It is not done here."""
 
     async def receive(self, max_bytes: int) -> bytes:
         """Wait for bytes; empty when the client has ended or broken the connection."""

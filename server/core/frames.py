@@ -21,6 +21,9 @@ class Opcode(IntEnum):
     PONG = 0xA
 
 
+RSV1: Final = 0x40
+"""The bit in a frame's first byte that says that its message is compressed, for who agreed to that (RFC 7692)."""
+
 _FINAL: Final = 0x80
 _TEXT: Final = 0x81
 _CLOSE: Final = 0x88
@@ -28,6 +31,9 @@ _LONGEST_CLOSE: Final = 2 + 4 + 125
 """A client's close frame: two bytes of header, the mask, and what a control frame may carry at the most."""
 _SHORT_HEADERS: Final = tuple(bytes((_TEXT, length)) for length in range(126))
 """Ready for payloads of fewer than 126 bytes, whose length fits into the second byte."""
+
+_HEADER_BYTES: Final = {126: 4, 127: 10}
+"""By the second byte, where it says that the length follows; 2 for all others."""
 
 _CLIENTS_CODES: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1014)))
 """Those below 3000 that have a meaning and may be sent."""
@@ -57,6 +63,11 @@ def text_frame(payload: bytes) -> bytes:
     if length < 0x10000:
         return b"\x81\x7e" + length.to_bytes(2, "big") + payload
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+def payload_of(frame: bytes) -> memoryview:
+    """Return what a whole frame, made by a server, carries."""
+    return memoryview(frame)[_HEADER_BYTES.get(frame[1], 2) :]
 
 
 def close_frame(code: int, reason: str) -> bytes:

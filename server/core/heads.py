@@ -128,13 +128,14 @@ def websocket_protocol(lines: HeaderLines) -> bytes:
     return next((name for name in offers if _TOKEN.fullmatch(name)), b"")
 
 
-def switching_protocols(key: bytes, protocol: bytes = b"") -> bytes:
+def switching_protocols(key: bytes, protocol: bytes = b"", extension: bytes = b"") -> bytes:
     """Return the answer to a sound handshake (RFC 6455, section 4.2.2)."""
     accept = binascii.b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
     return (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
         + accept
         + (b"\r\nSec-WebSocket-Protocol: " + protocol if protocol else b"")
+        + (b"\r\nSec-WebSocket-Extensions: " + extension if extension else b"")
         + b"\r\n\r\n"
     )
 

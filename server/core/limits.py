@@ -52,7 +52,7 @@ class Limits:
     request_bytes: int = _bound(
         1_048_576,
         "bytes",
-        "One WebSocket message (closed with 1009 above) or HTTP body, also after decompression (413 above). "
+        "One WebSocket message (closed with 1009 above) or HTTP body (413 above), also after decompression. "
         "Kuzzle's default.",
     )
     compress_from_bytes: int = _bound(
@@ -60,6 +60,12 @@ class Limits:
         "bytes",
         "HTTP answers from this size on are compressed for clients that ask for it. Smaller ones fit into one "
         "network packet either way.",
+    )
+    deflate_from_bytes: int = _bound(
+        256,
+        "bytes",
+        "With `server.compression`, messages to WebSocket clients are compressed from this size on. Of shorter ones "
+        "less than a third would be saved.",
     )
     header_s: float = _seconds(
         10.0,

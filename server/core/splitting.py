@@ -110,7 +110,7 @@ class FrameSplitter:
             if end > size or length > longest or end - at > self._kept_bytes:
                 break
             try:
-                texts.append(_unmasked(data[start - 4 : start], data[start:end]).decode())
+                texts.append(unmasked(data[start - 4 : start], data[start:end]).decode())
             except UnicodeDecodeError:
                 self._is_given_up = True
                 break
@@ -119,11 +119,11 @@ class FrameSplitter:
 
     def _take_control(self, data: bytes, at: int) -> tuple[Control | None, int]:
         """Return the control frame at `at`, if it is whole and sound, and where it ends."""
-        length = _frame_bytes(data, at)
-        if length in (_UNKNOWN, _NONE) or at + length > len(data):
+        length = frame_bytes(data, at)
+        if length in (UNKNOWN, NO_FRAME) or at + length > len(data):
             return None, at
         control = Control(
-            Opcode(data[at] & 0x0F), _unmasked(data[at + 2 : at + 6], data[at + 6 : at + length])
+            Opcode(data[at] & 0x0F), unmasked(data[at + 2 : at + 6], data[at + 6 : at + length])
         )
         if control.opcode is Opcode.CLOSE:
             self._is_given_up = True
@@ -138,8 +138,8 @@ class FrameSplitter:
             if self._is_given_up:
                 return size
             if not self._owed:
-                length = _frame_bytes(data, at)
-                if length == _UNKNOWN or (length != _NONE and self._is_common(data, at, length)):
+                length = frame_bytes(data, at)
+                if length == UNKNOWN or (length != NO_FRAME and self._is_common(data, at, length)):
                     return at
                 self._begin(data[at], length)
                 continue
@@ -162,7 +162,7 @@ class FrameSplitter:
         opcode = first & 0x0F
         is_data = not first & _CONTROL
         is_out_of_turn = is_data and self._is_fragmented != (opcode == Opcode.CONTINUATION)
-        if length == _NONE or opcode == Opcode.CLOSE or is_out_of_turn:
+        if length == NO_FRAME or opcode == Opcode.CLOSE or is_out_of_turn:
             self._is_given_up = True
             return
         self._owed = length
@@ -172,32 +172,35 @@ class FrameSplitter:
                 self.messages_passed += 1
 
 
-_UNKNOWN: Final = 0
+UNKNOWN: Final = 0
 """Too few bytes to tell how long a frame is."""
-_NONE: Final = -1
+NO_FRAME: Final = -1
 """No frame that a client may send."""
 
 
-def _frame_bytes(data: bytes, at: int) -> int:
-    """Return the size of the frame that begins at `at`, header and all, as soon as it can be told."""
+def frame_bytes(data: bytes, at: int, allowed: int = 0) -> int:
+    """Return the size of the frame that begins at `at`, header and all, as soon as it can be told.
+
+    `allowed` are bits of extensions that its first byte may have.
+    """
     available = len(data) - at
     if available < 2:
-        return _UNKNOWN
+        return UNKNOWN
     first, second = data[at], data[at + 1]
     opcode, length = first & 0x0F, second & 0x7F
-    if first & _EXTENSIONS or opcode not in _OPCODES or not second & _MASKED:
-        return _NONE
+    if first & _EXTENSIONS & ~allowed or opcode not in _OPCODES or not second & _MASKED:
+        return NO_FRAME
     if opcode & _CONTROL and (not first & _FINAL or length > _LONGEST_CONTROL):
-        return _NONE
+        return NO_FRAME
     if length < 126:
         return 6 + length
     width = 2 if length == 126 else 8
     if available < 2 + width:
-        return _UNKNOWN
+        return UNKNOWN
     length = int.from_bytes(data[at + 2 : at + 2 + width], "big")
     # The shortest form of a length is the only one.
     if length < (126 if width == 2 else 0x10000) or length >> 63:
-        return _NONE
+        return NO_FRAME
     return 6 + width + length
 
 
@@ -206,7 +209,7 @@ def _payload_bytes(length: int) -> int:
     return length - 6 if length < 6 + 126 else length - 8
 
 
-def _unmasked(mask: bytes, payload: bytes) -> bytes:
+def unmasked(mask: bytes, payload: bytes) -> bytes:
     """Return the payload without its mask: one operation on two large numbers, not one for each byte."""
     length = len(payload)
     key = (mask * (length // 4 + 1))[:length]

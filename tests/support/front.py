@@ -6,8 +6,10 @@ Clients here speak bytes, since most of what is tested are bytes that a well-mad
 import itertools
 import json
 import os
+import re
 import struct
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -155,6 +157,7 @@ async def open_front(
     port: int = 0,
     clock: Callable[[], float] = time.perf_counter,
     *,
+    compression: bool = False,
     app_type: type[App] = App,
     timeout_s: float = TIMEOUT_S,
     **limits: Any,
@@ -166,7 +169,8 @@ async def open_front(
     ids = itertools.count(1)
     log = CapturingLogger()
     bound = structlog.wrap_logger(log, processors=[])
-    config = LoadedConfig(server=ServerConfig(host=host, port=port), limits=Limits(**limits))
+    server = ServerConfig(host=host, port=port, compression=compression)
+    config = LoadedConfig(server=server, limits=Limits(**limits))
     counters, turn, probe, actions = OutboxCounters(), Turn(clock), ProbeController(), ActionTable()
     actions.add(probe)
     dispatch = Dispatch(config.limits, bound)
@@ -211,6 +215,10 @@ class RawClient:
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
         self.received = bytearray()
+        self.is_deflated = False
+        """Whether compression was agreed to."""
+        self.frames_deflated = 0
+        """Of those that it read."""
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
@@ -269,22 +277,30 @@ class RawClient:
 
     # -- WebSocket ------------------------------------------------------------------------------------------------
 
-    async def upgrade(self, trailing: bytes = b"") -> None:
-        """Do the handshake; `trailing` goes into the same write."""
-        await self.send(handshake() + trailing)
+    async def upgrade(self, trailing: bytes = b"", offer: str = "") -> str:
+        """Do the handshake; `trailing` goes into the same write. Return the extensions that were agreed to."""
+        extra = [f"Sec-WebSocket-Extensions: {offer}"] if offer else []
+        await self.send(handshake(*extra) + trailing)
         head = await self.until(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
+        agreed = re.search(rb"\r\nSec-WebSocket-Extensions: (.*?)\r\n", head)
+        self.is_deflated = agreed is not None
+        return agreed[1].decode() if agreed is not None else ""
 
     async def frame(self) -> tuple[int, bytes]:
-        """Read one frame: opcode and payload. The server's are neither masked nor fragmented."""
+        """Read one frame: opcode and payload, inflated. The server's are neither masked nor fragmented."""
         first, second = await self.exactly(2)
-        assert first & 0xF0 == 0x80
+        is_deflated = bool(first & RSV1)
+        assert first & 0xF0 == (0x80 | RSV1 if is_deflated else 0x80)
+        assert self.is_deflated or not is_deflated
         length = second
         if second == 126:
             length = int.from_bytes(await self.exactly(2), "big")
         elif second == 127:
             length = int.from_bytes(await self.exactly(8), "big")
-        return first & 0x0F, await self.exactly(length)
+        payload = await self.exactly(length)
+        self.frames_deflated += is_deflated
+        return first & 0x0F, inflated(payload) if is_deflated else payload
 
     async def message(self) -> Any:
         """Read one text frame, and the JSON in it."""
@@ -325,6 +341,21 @@ async def raw_client(front: Front, receive_buffer: int = 0) -> AsyncIterator[Raw
 
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 0x1, 0x2, 0x8, 0x9, 0xA, 0x0
+RSV1 = 0x40
+
+SYNC = b"\x00\x00\xff\xff"
+"""What RFC 7692 cuts off the end of each message."""
+
+
+def deflated(message: bytes, level: int = -1, window: int = 15) -> bytes:
+    """Return a message as a client compresses it that keeps nothing from one to the next."""
+    compressor = zlib.compressobj(level, wbits=-window)
+    return (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(SYNC)
+
+
+def inflated(message: bytes, window: int = 15) -> bytes:
+    """Return a message that was compressed for itself."""
+    return zlib.decompressobj(-window).decompress(message + SYNC)
 
 
 def handshake(*extra: str, key: str = "dGhlIHNhbXBsZSBub25jZQ==", version: str = "13") -> bytes:

@@ -79,7 +79,10 @@ NOT_LIMITS: Mapping[str, tuple[str, ...]] = {
     "server/cli/up.py": ("SHOWN_LINES", "FEW_LINES"),
     "server/cli/proof.py": ("PUBLISHES",),
     "server/config.py": ("PORT",),
+    "server/core/deflate.py": ("LEVEL", "MEMORY_LEVEL"),
     "server/core/encodings.py": ("COMPRESSION_LEVEL",),
+    "server/core/frames.py": ("RSV1",),
+    "server/core/splitting.py": ("UNKNOWN", "NO_FRAME"),
     "server/core/names.py": ("ENTROPY_BYTES",),
 }
 """Numbers with a name that bound nothing: versions, exit codes, widths, kinds of events."""
