@@ -2,6 +2,7 @@
 reason."""
 
 import json
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import attrs
 import pytest
 
 from support.autobahn_results import (
+    COMPRESSED,
     JUDGED,
     NEEDS_ROOM,
+    QUICK,
     ROOM,
     Judgement,
     Known,
@@ -158,6 +161,12 @@ def test_what_is_known_has_a_reason_and_a_section() -> None:
         assert known.reason.endswith(".")
         assert int(known.cases.partition(".")[0]) in numbers
         assert [other.cases for other in JUDGED.known if fnmatch(known.cases, other.cases)] == [known.cases]
+
+
+def test_a_whole_run_has_a_few_cases_of_all_kinds_of_compression() -> None:
+    assert all(any(fnmatch(case, pattern) for pattern in COMPRESSED) for case in QUICK)
+    counts = Counter(int(case.partition(".")[0]) for case in QUICK)
+    assert counts == {section.number: section.cases for section in JUDGED.sections if section.number > 10}
 
 
 def test_the_node_with_more_room_has_enough() -> None:
