@@ -55,6 +55,22 @@ async def test_pings(subtests: pytest.Subtests) -> None:
             assert failure is None, failure
 
 
+async def test_compression(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    async with (
+        running_node(settings={"server.compression": True}) as node,
+        open_nginx(tmp_path, "spread", [node]) as nginx,
+    ):
+        for name, server, client, options in (
+            ("as the ws package does it", node, "ws", []),
+            ("as a browser does it", node, "browser", ["--experimental-websocket"]),
+            ("behind a proxy", nginx, "ws", []),
+        ):
+            env = {"SHOAL_CLIENT": client}
+            failure = await failure_of(run_scenario(HERE, "compression", [server], env=env, options=options))
+            with subtests.test(name):
+                assert failure is None, failure
+
+
 async def failure_of(scenario: Awaitable[None]) -> str | None:
     """Run a scenario; return what it said when it failed.
 
