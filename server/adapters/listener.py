@@ -46,6 +46,10 @@ SLICES_PER_S: Final = 20
 TOLD_PER_S: Final = 100
 """Clients told to leave in a second, at least: other nodes do not notice so few, and nobody waits for nothing."""
 
+LAST_CHANCE_S: Final = 0.1
+"""From the end of listening until connections without a request are closed. A proxy that got the last connection, or
+took one that was idle, sends its request within a round trip; cut off, it could not know whether that was done."""
+
 _CLIENTS_OWN: Final = frozenset(
     (
         *(errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH),
@@ -302,8 +306,10 @@ class _Door:
 
     async def let_everyone_go(self, until: float) -> None:
         """Tell everyone who is still there to leave, and wait until they have; at most until then."""
-        self._is_closing = True
         with trio.move_on_at(until) as patience:
+            if self._accepted:
+                await trio.sleep(LAST_CHANCE_S)
+            self._is_closing = True
             for client in tuple(self._clients):
                 client.stop()
             while self._accepted:

@@ -1,5 +1,8 @@
 """Leaving well: when the node stops, nobody new comes in, everyone gets what is theirs, and nobody holds it up."""
 
+import socket
+from contextlib import ExitStack
+
 import pytest
 import trio
 import trio.testing
@@ -190,3 +193,18 @@ async def test_who_is_still_to_be_told_stays_when_the_gate_opens_again() -> None
         assert 0 < len(ends) < 20
         assert front.app.gate.clients == 20 - len(ends)
         nursery.cancel_scope.cancel()
+
+
+async def test_who_was_connected_at_the_last_moment_is_answered() -> None:
+    async with open_front() as front:
+        with ExitStack() as stack:
+            sockets = [
+                stack.enter_context(socket.create_connection((front.host, front.port))) for _ in range(20)
+            ]
+            front.stopping.set()
+            await trio.testing.wait_all_tasks_blocked()  # it does not listen any more
+            for number, client in enumerate(sockets):
+                client.sendall(get(f"/probe?number={number}"))
+            await front.stopped.wait()
+            answers = [client.recv(65_536) for client in sockets]
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers), answers
