@@ -23,7 +23,8 @@ help: ## Explain the targets
 setup: $(READY) ## Install everything into .venv, exactly as locked (at once when that is done)
 	@:
 
-# The versions and hashes of the lock are taken as they are; only then the project itself, with nothing resolved.
+# The lock names everything, so nothing is resolved (--no-deps): pip, left to look for what `coverage[toml]` asks for, takes
+# the newest there is and stops, because the lock names another. That nothing is missing, `pip check` says.
 $(READY): requirements-dev.lock pyproject.toml
 	@if ! [ -x $(BIN)/python ]; then \
 	  found=""; \
@@ -42,8 +43,9 @@ $(READY): requirements-dev.lock pyproject.toml
 	  exit 1; \
 	fi
 	@echo "Installing what requirements-dev.lock names"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check --quiet --disable-pip-version-check
 	@touch $@
 
 .PHONY: up
@@ -85,7 +87,7 @@ bench: setup ## Measure, on a machine that does nothing else; a part of it: ONLY
 .PHONY: peers
 peers: setup ## Install the other servers that `make bench` measures next to Shoal, into .venv-peers
 	@[ -x .venv-peers/bin/python ] || $(BIN)/python -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(PEERS).lock
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(PEERS).lock
 
 .PHONY: profile
 profile: peers ## Show where the time of a workload goes, as flame graphs in build/profile: ONLY=W1
