@@ -169,7 +169,10 @@ def test_dockerfile_pins_what_it_installs(dockerfile: list[tuple[str, str]]) -> 
     assert installs
     for install in installs:
         # What has no hash is our own wheel, made from the files copied in.
-        assert "--no-deps --require-hashes --only-binary=:all:" in install or "--no-deps --no-index /wheel/" in install
+        assert (
+            "--no-deps --require-hashes --only-binary=:all:" in install
+            or "--no-deps --no-index /wheel/" in install
+        )
     for name, arguments in dockerfile:
         if name == "FROM":
             assert re.fullmatch(r"python:\$\{PYTHON\}-slim-bookworm( AS \w+)?", arguments)
