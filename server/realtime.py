@@ -283,8 +283,9 @@ class Realtime:
         run, self._run, self._run_of, self._run_bytes = self._run, [], None, 0
         members = channel.members
         self.counters.delivered += len(members) * len(run)
+        joined = b"".join(run)
         for write in members.values():
-            write(*run)
+            write(*run, joined=joined)
 
     def _end_turn(self) -> None:
         self._is_end_due = False

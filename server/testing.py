@@ -174,7 +174,7 @@ class TestClient:
         """Be gone."""
         self._app.close_session(self.session)
 
-    def _read(self, *frames: bytes) -> None:
+    def _read(self, *frames: bytes, joined: bytes = b"") -> None:  # noqa: ARG002 - frame by frame
         self._received += [decode_json(payload_of(frame)) for frame in frames]
 
     def _close(self, code: int, reason: str) -> None:

@@ -94,8 +94,12 @@ class Outbox:
         """Whether half of what may wait does: the client is to take that before it asks for more."""
         return 2 * self._queue.bytes_waiting > self._limits.outbox_bytes
 
-    def write(self, *frames: bytes) -> None:
-        """Queue whole frames, to be sent at the end of the turn. Never blocks, never raises."""
+    def write(self, *frames: bytes, joined: bytes = b"") -> None:
+        """Queue whole frames, to be sent at the end of the turn; if this is the end, at once. Never blocks or raises.
+
+        `joined` is all of them in one piece, from who has that."""
+        if self._turn.is_flushing and not self._is_flush_due and self._send_at_once(frames, joined):
+            return
         if not self._queue.put(*frames):
             self._no_room(frames)
         elif not self._is_flush_due:
@@ -145,6 +149,32 @@ class Outbox:
             trio.lowlevel.notify_closing(self._socket)
 
     # -- Writing --------------------------------------------------------------------------------------------------
+
+    def _send_at_once(self, frames: tuple[bytes, ...], joined: bytes) -> bool:
+        """Send frames behind which nothing waits; False (and nothing done) when they have to be queued. What the socket
+        does not take of them, waits."""
+        chunk = joined or b"".join(frames)
+        queue = self._queue
+        if len(chunk) > queue.limit:  # more than may wait; or nothing is accepted any more
+            return False
+        try:
+            count = self._socket.send(chunk)
+        except OSError:  # full, or broken: `_send` will see to that
+            return False
+        self.quiet_sweeps = 0
+        turn = self._turn
+        turn.sends_left -= 1
+        if not turn.sends_left:
+            turn.look_at_clock()
+        if count == len(chunk):
+            counters = queue.counters
+            counters.bytes_sent += count
+            counters.frames_sent += len(frames)
+        else:
+            queue.put(*frames)
+            queue.sent(count)
+            self._block()
+        return True
 
     def _send(self) -> bool:
         """Send until nothing waits (True) or the socket takes no more (False)."""

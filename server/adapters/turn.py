@@ -5,7 +5,8 @@
 
 Whoever queues bytes defers a flush; whoever has handled all that was at hand runs them. What is queued by a task
 that is no reader (a late answer, a timer) is flushed by `run`, one pass of the scheduler later, together with
-everything else of that pass.
+everything else of that pass. What a flush itself writes, to a client for whom nothing waits, need not be queued first:
+`is_flushing` says that it may be sent at once.
 
 Nobody else runs meanwhile, so both halves of a turn are short: a reader stops when its turn is long, and what cannot be
 flushed in as much time is left over for `run`, a slice in each pass. A reader that leaves something over waits until
@@ -44,6 +45,13 @@ class Turn:
         """When the present turn will be long; None before it begins."""
         self._parked: trio.lowlevel.Task | None = None
         self._is_running = False
+        self.is_flushing = False
+        """Whether the turn is being flushed and there is time left: what is written now may be sent at once."""
+        self.sends_left = FLUSHES_PER_LOOK
+        """How many such writes there may be until somebody has to `look_at_clock`; who makes one counts it here. (To
+        call a method for each would be a tenth of what Python does for it.)"""
+        self._ends_at = 0.0
+        """When the present flush has taken long enough."""
 
     def defer(self, flush: Callable[[], None]) -> None:
         """Let `flush` be called once, at the end of the present turn. It must not raise."""
@@ -76,19 +84,27 @@ class Turn:
         else:
             await self.caught_up()
 
+    def look_at_clock(self) -> None:
+        """Find out whether there is time for more writes at once. The rest is queued, and left over."""
+        self.sends_left = FLUSHES_PER_LOOK
+        self.is_flushing = self._clock() < self._ends_at
+
     def _run_deferred(self) -> bool:
-        ends_at = self._clock() + SLICE_S
+        self._ends_at = self._clock() + SLICE_S
+        self.is_flushing = True
         while self._deferred:
             due, self._deferred = self._deferred, []
             for done, flush in enumerate(due, 1):
                 flush()
-                if done % FLUSHES_PER_LOOK == 0 and done < len(due) and self._clock() > ends_at:
+                if done % FLUSHES_PER_LOOK == 0 and done < len(due) and self._clock() > self._ends_at:
                     self._left_over.extend(due[done:])
                     self._left_over.extend(self._deferred)
                     self._deferred = []
+                    self.is_flushing = False
                     if self._parked is not None:
                         self._wake(self._parked)
                     return False
+        self.is_flushing = False
         return True
 
     def _run_left_over(self) -> None:

@@ -121,7 +121,7 @@ class SharedDeflate:
     def before(self, write: Write) -> Write:
         """Return a way out that compresses frames and has `write` write them."""
 
-        def write_deflated(*frames: bytes) -> None:
+        def write_deflated(*frames: bytes, joined: bytes = b"") -> None:  # noqa: ARG001 - not what is sent
             write(*self.shared(frames))
 
         return write_deflated

@@ -56,7 +56,7 @@ class Hold:
     _frames: list[bytes] = attrs.field(factory=list)
     _is_over: bool = False
 
-    def write(self, *frames: bytes) -> None:
+    def write(self, *frames: bytes, joined: bytes = b"") -> None:  # noqa: ARG002 - each waits for itself
         """Keep frames. The engine counted them as delivered; they are not, yet."""
         self.counters.delivered -= len(frames)
         if self._is_over:

@@ -30,11 +30,11 @@ class Write(Protocol):
     Never blocks, never raises, and never calls back into the app: a client that has to be closed for it is closed by
     its own task, later."""
 
-    def __call__(self, *frames: bytes) -> None:
-        """Write these."""
+    def __call__(self, *frames: bytes, joined: bytes = b"") -> None:
+        """Write these. `joined` is all of them in one piece, if the caller has that: it spares the joining."""
 
 
-def _nowhere(*_frames: bytes) -> None:
+def _nowhere(*_frames: bytes, joined: bytes = b"") -> None:
     """Write for sessions without a lasting connection: nothing is ever sent to them unasked."""
 
 

@@ -5,7 +5,7 @@ Sockets here keep the bounds of each write (SOCK_SEQPACKET) where a test counts 
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -106,6 +106,88 @@ async def test_what_one_turn_writes_is_one_write() -> None:
         pair.outbox.write(b"five")
         assert await pair.client.recv(100) == b"four,five"
         assert (pair.counters.frames_sent, pair.counters.bytes_sent) == (5, 22)
+
+
+def at_the_end(turn: Turn, *flushes: Callable[[], None]) -> None:
+    """End a turn in which these were deferred."""
+    with turn:
+        for flush in flushes:
+            turn.defer(flush)
+    turn.flush()
+
+
+async def test_what_a_flush_writes_is_sent_at_once() -> None:
+    async with open_pair(socket.SOCK_SEQPACKET) as pair:
+
+        def hand_out() -> None:
+            pair.outbox.write(b"one,", b"two", joined=b"one,two")
+            assert pair.counters.frames_sent == 2
+            pair.outbox.write(b"three")
+
+        at_the_end(pair.turn, hand_out)
+        assert await pair.client.recv(100) == b"one,two"
+        assert await pair.client.recv(100) == b"three"
+        assert (pair.counters.frames_sent, pair.counters.bytes_sent) == (3, 12)
+        assert pair.outbox.is_empty
+
+
+async def test_what_a_flush_writes_follows_what_waits_already() -> None:
+    async with open_pair(socket.SOCK_SEQPACKET) as pair:
+        with pair.turn:
+            pair.turn.defer(lambda: pair.outbox.write(b"two"))
+            pair.outbox.write(b"one,")
+        pair.turn.flush()
+        assert await pair.client.recv(100) == b"one,two"
+
+
+async def test_of_what_a_flush_writes_the_rest_waits_when_the_socket_is_full() -> None:
+    async with open_pair(outbox_bytes=10_000_000) as pair:
+        frames = [bytes((number,)) * 100_000 for number in range(50)]
+        at_the_end(pair.turn, lambda: pair.outbox.write(*frames))
+        assert pair.outbox.is_blocked
+        assert pair.outbox.bytes_waiting > 0
+        at_the_end(pair.turn, lambda: pair.outbox.write(b"last"))
+        expected = b"".join(frames) + b"last"
+        received = bytearray()
+        while len(received) < len(expected):
+            received += await pair.client.recv(65_536)
+        assert received == expected
+        await trio.testing.wait_all_tasks_blocked()
+        assert pair.outbox.is_empty
+        assert pair.counters.frames_sent == 51
+
+
+async def test_a_flush_that_writes_to_a_full_socket_waits_for_it() -> None:
+    async with open_pair() as pair:
+        fill(pair.ours)
+        at_the_end(pair.turn, lambda: pair.outbox.write(b"last"))
+        assert pair.outbox.is_blocked
+        assert pair.outbox.bytes_waiting == 4
+
+
+async def test_a_flush_that_writes_more_than_the_bound_is_no_overflow() -> None:
+    async with open_pair(outbox_bytes=1_000) as pair:
+        at_the_end(pair.turn, lambda: pair.outbox.write(*[b"x" * 100] * 50))
+        assert pair.outbox.is_open
+        assert len(await pair.client.recv(10_000)) == 5_000
+
+
+async def test_what_a_flush_writes_to_a_client_that_is_gone_is_counted() -> None:
+    async with open_pair(close_s=0.05) as pair:
+        pair.client.close()
+        at_the_end(pair.turn, lambda: pair.outbox.write(b"into the void"))
+        at_the_end(pair.turn, lambda: pair.outbox.write(b"and again"))
+        assert pair.dropped() == {"connection_lost": 2}
+        await pair.ended.wait()
+
+
+async def test_a_flush_writes_nothing_behind_the_last_frame() -> None:
+    async with open_pair(socket.SOCK_SEQPACKET) as pair:
+        pair.outbox.finish(b"last")
+        pair.outbox.flush()
+        at_the_end(pair.turn, lambda: pair.outbox.write(b"late"))
+        assert await pair.client.recv(100) == b"last"
+        assert pair.dropped() == {"closing": 1}
 
 
 async def test_what_blocks_follows_in_order_when_the_client_reads() -> None:

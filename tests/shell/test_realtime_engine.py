@@ -86,17 +86,21 @@ async def test_what_one_turn_publishes_comes_in_order_whatever_the_rooms() -> No
 async def test_a_run_reaches_each_member_in_one_go() -> None:
     async with open_test_node() as node:
         readers, author = [node.client(), node.client()], node.client()
-        writes: list[int] = []
+        writes: list[tuple[int, bool]] = []
         for reader in readers:
             await subscribe(reader, {})
         [room] = node.realtime._rooms
         [channel] = room.channels.values()
-        channel.members = {name: lambda *frames: writes.append(len(frames)) for name in channel.members}
+
+        def write(*frames: bytes, joined: bytes = b"") -> None:
+            writes.append((len(frames), joined == b"".join(frames)))
+
+        channel.members = dict.fromkeys(channel.members, write)
         for number in range(5):
             publish_without_waiting(author, "c", number)
         assert writes == []
         node.node.turn.flush()
-        assert writes == [5, 5]
+        assert writes == [(5, True), (5, True)]
         assert node.realtime.counters.delivered == 10
 
 

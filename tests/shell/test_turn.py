@@ -38,6 +38,33 @@ async def test_what_a_flush_defers_is_flushed_too() -> None:
     assert flushed == ["first", "second"]
 
 
+async def test_a_flush_may_send_at_once_as_long_as_there_is_time() -> None:
+    turn, sent = slow_clock(), 0
+
+    def hand_out() -> None:
+        nonlocal sent
+        while turn.is_flushing:
+            sent += 1
+            turn.sends_left -= 1
+            if not turn.sends_left:
+                turn.look_at_clock()
+
+    turn.defer(hand_out)
+    turn.flush()
+    assert sent == FLUSHES_PER_LOOK
+    assert not turn.is_flushing
+
+
+async def test_nothing_is_sent_at_once_before_and_after_a_flush() -> None:
+    turn, seen = Turn(), []
+    with turn:
+        turn.defer(lambda: seen.append(turn.is_flushing))
+        seen.append(turn.is_flushing)
+    turn.flush()
+    seen.append(turn.is_flushing)
+    assert seen == [False, True, False]
+
+
 async def test_what_is_deferred_by_no_reader_is_flushed_soon(nursery: trio.Nursery) -> None:
     turn, flushed = Turn(), []
     nursery.start_soon(turn.run)
