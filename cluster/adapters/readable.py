@@ -17,11 +17,17 @@ FRAMES_AT_ONCE: Final = 256
 """Frames read in one go before other tasks get their turn: about a millisecond's worth."""
 
 
+_EVENTS: Final = int(zmq.EVENTS)
+_POLLIN: Final = int(zmq.POLLIN)
+"""As plain numbers: Python's flags cost more than the question."""
+
+
 class Readable:
     """A socket and the one task that waits for it to become readable."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
+        self._descriptor = socket.fileno()
         self._wait: trio.CancelScope | None = None
 
     def touched(self) -> None:
@@ -32,17 +38,22 @@ class Readable:
     async def batches(self) -> AsyncIterator[list[list[bytes]]]:
         """All messages that are at hand, again and again; each message as its frames. Ends with the socket, which what
         a message causes may close."""
+        has_waited = True
         while not self.socket.closed:
-            if batch := self._receive():
-                yield batch
-                await trio.lowlevel.checkpoint()
-            elif not self._has_input():
+            if not self._has_input():
                 with trio.CancelScope() as self._wait:
-                    await trio.lowlevel.wait_readable(self.socket.fileno())
+                    await trio.lowlevel.wait_readable(self._descriptor)
                 self._wait = None
+                has_waited = True
+            elif has_waited:  # others had their turn meanwhile
+                has_waited = False
+                yield self._receive()
+            else:
+                await trio.lowlevel.checkpoint()
+                has_waited = True
 
     def _has_input(self) -> bool:
-        return bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self.socket.get(_EVENTS)) & _POLLIN)
 
     def _receive(self) -> list[list[bytes]]:
         batch: list[list[bytes]] = []
