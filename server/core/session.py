@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from server.core.callers import address_of
+
 
 @attrs.frozen
 class User:
@@ -50,13 +52,22 @@ class Session:
     protocol: str
     """`"websocket"`, `"http"` or `"internal"` (a plugin's own call)."""
     remote: str
-    """Address and port of the client, for people."""
+    """Address of the client, and its port if it is known, for people."""
     write: Write = _nowhere
     close: Callable[[int, str], None] = _no_connection
     """Ask the adapter to close the connection with this WebSocket code and reason. Same terms as `write`."""
     user: User = ANONYMOUS
     is_forwarded: bool = False
-    """Whether its last HTTP request says that a proxy passed it on: `remote` is the proxy then."""
+    """Whether a proxy passed on its handshake, or its last HTTP request, and is not trusted or does not say for whom:
+    `remote` is the proxy then, and nothing is known of the client."""
+    is_from_page: bool = False
+    """Whether the same was sent by a page in a browser (it has an `Origin`): what a page of strangers asks, it asks
+    from its reader's place in the network."""
+
+    @property
+    def address(self) -> str:
+        """The IP address in `remote`; empty for the node itself."""
+        return address_of(self.remote)
 
     @property
     def is_lasting(self) -> bool:
