@@ -14,6 +14,12 @@ def _bound(default: int, unit: str, reason: str) -> Any:
     return attrs.field(default=default, validator=attrs.validators.ge(1), metadata=metadata)
 
 
+def _bound_if_any(default: int, unit: str, reason: str) -> Any:
+    """Return a field of which 0 means that there is no bound."""
+    metadata = {"unit": unit, "help": reason}
+    return attrs.field(default=default, validator=attrs.validators.ge(0), metadata=metadata)
+
+
 def _seconds(default: float, reason: str) -> Any:
     """Return a field for a time limit; one of zero could never be kept."""
     metadata = {"unit": "seconds", "help": reason}
@@ -31,6 +37,26 @@ class Limits:
         "connections",
         "Clients attached at once. Each costs a socket, and 7 kB of memory while it only listens; the process "
         "needs at least as many open files.",
+    )
+    address_connections: int = _bound_if_any(
+        5_000,
+        "connections",
+        "Of one address at once (429 above); 0 is no limit. Half of all, so that no single machine shuts out everybody "
+        "else. `address_` limits count an IPv6 /64 as one, and do not hold for this machine and for "
+        "`server.trusted_proxies`, whose clients are counted instead.",
+    )
+    address_requests_per_s: int = _bound_if_any(
+        0,
+        "requests per second",
+        "Of one address (429 above), and twice as many at once after a pause; 0 is no limit. There is none unless you "
+        "set one: behind one address may be a whole office, or a proxy that is not named as trusted.",
+    )
+    address_bytes_per_s: int = _bound_if_any(
+        0,
+        "bytes per second",
+        "Sent by one address, and twice as many at once after a pause; above, its connections are read more slowly, "
+        "and nothing is lost. 0 is no limit, and the default for the same reason. It does not hold for HTTP requests "
+        "whose address is known from `X-Forwarded-For`: many share the proxy's connection.",
     )
     outbox_bytes: int = _bound(
         1_048_576,
@@ -66,6 +92,11 @@ class Limits:
         "bytes",
         "With `server.compression`, messages to WebSocket clients are compressed from this size on. Of shorter ones "
         "less than a third would be saved.",
+    )
+    proxy_header_s: float = _seconds(
+        5.0,
+        "With `server.proxy_protocol`, for the header of a connection from a trusted proxy to arrive; then it is "
+        "closed. A proxy sends it at once, and a lost packet comes again within 3 s.",
     )
     header_s: float = _seconds(
         10.0,
