@@ -36,9 +36,6 @@ from server.realtime import Realtime
 
 Answer = Response | Awaitable[Response]
 
-_FORWARDED: Final = frozenset(("forwarded", "x-forwarded-for", "x-real-ip"))
-"""Headers by which proxies say for whom they ask."""
-
 MINIMUM_JS_SDK: Final = "7"
 """Older ones of Kuzzle's JavaScript SDK speak another protocol."""
 
@@ -102,9 +99,18 @@ class App:
         remote: str,
         write: Write | None = None,
         close: Callable[[int, str], None] | None = None,
+        *,
+        is_forwarded: bool = False,
+        is_from_page: bool = False,
     ) -> Session:
         """Attach a client. A lasting one (`websocket`) gives how to write to it and how to close it: see `Session`."""
-        session = Session(id=self._new_id(), protocol=protocol, remote=remote)
+        session = Session(
+            id=self._new_id(),
+            protocol=protocol,
+            remote=remote,
+            is_forwarded=is_forwarded,
+            is_from_page=is_from_page,
+        )
         if write is not None:
             session.write = write
         if close is not None:
@@ -145,8 +151,24 @@ class App:
         except MessageError as error:
             return self._malformed(error, is_pretty=_is_pretty(call))
         request.is_pretty = _is_pretty(call)
-        session.is_forwarded = not call.headers.keys().isdisjoint(_FORWARDED)
         return self.execute(request)
+
+    def refuse_message(self, session: Session, data: str | bytes, error: ApiError) -> Response | None:
+        """Answer a WebSocket message with an error, and do nothing of what it asks for.
+
+        A heartbeat is answered as ever: a client that hears none gives the connection up, and comes back.
+        """
+        if not data:
+            return None
+        try:
+            request = decode_message(data, session, self._new_id, self._now_ms())
+        except MessageError as malformed:
+            return self._malformed(malformed)
+        return self._sealed(request, self._response(request, None, error))
+
+    def refuse_call(self, call: HttpCall, error: ApiError) -> Response:
+        """Answer an HTTP request with an error, and do nothing of what it asks for."""
+        return self._plain(call, error=error)
 
     def _plain(self, call: HttpCall, *, result: Any = None, error: ApiError | None = None) -> Response:
         """Answer without an action: what asks may be a load balancer, and the node may not serve yet or any more."""

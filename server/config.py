@@ -23,7 +23,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import attrs
 from attrs import field, validators
 
+from server.core.callers import TrustedProxies
 from server.core.limits import Limits
+from server.core.origins import EVERYTHING, AllowedOrigins
 from server.settings import (
     ConfigError,
     Layer,
@@ -101,6 +103,29 @@ class ServerConfig:
         default=True,
         metadata={"help": "Whether clients that did not log in may use the API."},
     )
+    allowed_origins: tuple[str, ...] = field(
+        default=(EVERYTHING,),
+        metadata={
+            "help": "Web pages that may use this node, by their origin: `https://app.example`, "
+            "`https://*.example.com`, or `*` for all. Others are answered with 401. [Who needs this]"
+            "(../guides/security.md#pages-of-strangers)."
+        },
+    )
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "Networks of the proxies in front of this node, such as `10.0.0.5` or `10.1.0.0/24`: what they say "
+            "of a client's address (`X-Forwarded-For`) is believed. Name no network in which clients are. [Behind a "
+            "proxy](../guides/deploy.md#who-the-client-is)."
+        },
+    )
+    proxy_protocol: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether the trusted proxies begin each connection with a header of the PROXY protocol, version 1 "
+            "or 2. Then a connection of theirs without one is closed; others are served as ever."
+        },
+    )
     compression: bool = field(
         default=False,
         metadata={
@@ -124,6 +149,23 @@ class ServerConfig:
                 "needed than the machine has cores"
             )
 
+    @allowed_origins.validator
+    def _origins_are_what_browsers_send(self, _: object, entries: tuple[str, ...]) -> None:
+        try:
+            AllowedOrigins(entries)
+        except ValueError as error:
+            raise ValueError(f"allowed_origins: {error}") from error
+
+    @trusted_proxies.validator
+    def _proxies_are_networks(self, _: object, networks: tuple[str, ...]) -> None:
+        try:
+            TrustedProxies(networks)
+        except ValueError as error:
+            raise ValueError(
+                f"trusted_proxies: {error}; write an address such as 10.0.0.5 or fd00::5, or a network such as "
+                "10.1.0.0/24 or fd00:1::/64"
+            ) from error
+
     @name.validator
     def _name_is_safe_everywhere(self, _: object, name: str) -> None:
         if name and not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{MAX_NAME - 1}}}", name):
@@ -133,6 +175,10 @@ class ServerConfig:
             )
 
     def __attrs_post_init__(self) -> None:
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ValueError(
+                "proxy_protocol needs trusted_proxies: the header says who the client is, and is taken from no one else"
+            )
         if self.workers > 1 and len(self.name) > MAX_NAME - len(f"-{MAX_WORKERS}"):
             raise ValueError(
                 f"name must have at most {MAX_NAME - len(f'-{MAX_WORKERS}')} characters: its workers are called "

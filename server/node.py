@@ -34,6 +34,7 @@ from server.core.actions import ActionTable
 from server.core.identity import NodeInfo, Worker
 from server.core.names import ENTROPY_BYTES, readable_id
 from server.core.outbox import OutboxCounters
+from server.core.refusals import RefusalCounters
 from server.dispatch import Dispatch
 from server.events import KuzzleStart, Shutdown
 from server.loading import LoadedPlugin, PluginCrash, load_plugins, start_plugins
@@ -84,6 +85,7 @@ class Node:
     bound: Bound
     turn: Turn
     outbox: OutboxCounters
+    refused: RefusalCounters
     realtime: Realtime
     dispatch: Dispatch
     app: App
@@ -118,8 +120,9 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
         url=lambda: config.server.url or _url(_reachable(bound.host), bound.port),
         worker=worker,
         listens_at=config.server.host,
+        names_proxies=bool(config.server.trusted_proxies),
     )
-    turn, outbox = Turn(), OutboxCounters()
+    turn, outbox, refused = Turn(), OutboxCounters(), RefusalCounters()
     dispatch = Dispatch(config.limits, log)
     realtime = Realtime(
         node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit, defer=turn.defer
@@ -141,7 +144,13 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
     actions.add(ServerController(info, actions, told_of_plugins, _now_ms, app.why_not_ready))
 
     core = Core(
-        realtime=realtime, turn=turn, app=app, outbox=outbox, add_readiness=app.add_readiness, gate=app.gate
+        realtime=realtime,
+        turn=turn,
+        app=app,
+        outbox=outbox,
+        refused=refused,
+        add_readiness=app.add_readiness,
+        gate=app.gate,
     )
 
     def context_for(plugin: type[Plugin]) -> Context:
@@ -160,7 +169,7 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
             "controllers": list(loaded.controllers),
         }
     dispatch.warn_of_unheard([(entry.controller, entry.name) for entry in actions])
-    return Node(config, info, log, bound, turn, outbox, realtime, dispatch, app, plugins)
+    return Node(config, info, log, bound, turn, outbox, refused, realtime, dispatch, app, plugins)
 
 
 async def _live(
@@ -212,6 +221,7 @@ async def _listen(
             listening=listening,
             stopping=leaving,
             counters=node.outbox,
+            refused=node.refused,
             log=node.log,
             task_status=task_status,
         )

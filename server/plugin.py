@@ -22,6 +22,7 @@ from server.core.actions import Action, Controller, action
 from server.core.errors import ApiError, PluginApiError
 from server.core.identity import NodeInfo, Worker
 from server.core.outbox import OutboxCounters
+from server.core.refusals import RefusalCounters
 from server.core.requests import Request
 from server.core.responses import Response
 from server.core.session import Session, Write
@@ -67,6 +68,7 @@ __all__ = [
     "PluginApiError",
     "PluginError",
     "Realtime",
+    "RefusalCounters",
     "Relay",
     "Request",
     "RequestFailed",
@@ -121,6 +123,8 @@ class Core:
     app: Api
     outbox: OutboxCounters
     """What became of everything written to clients."""
+    refused: RefusalCounters
+    """Whom the front door turned away."""
     gate: Gate
     """Whether clients may come."""
     add_readiness: Callable[[Callable[[], str | None]], None]

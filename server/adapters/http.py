@@ -20,9 +20,11 @@ import h11
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from server.adapters.admission import Admission
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
 from server.app import App
+from server.core.callers import Caller
 from server.core.deflate import agreed
 from server.core.encodings import BodyDecoder, Encoding, choose_encoding, encode
 from server.core.errors import ApiError
@@ -84,10 +86,15 @@ class HttpClient:
         limits: Limits,
         log: FilteringBoundLogger,
         *,
+        admission: Admission,
+        caller: Caller,
         may_deflate: bool = False,
     ) -> None:
-        """Take a wire; `may_deflate` says whether to agree to compression when a WebSocket client offers it."""
+        """Take a wire, who decides, and who is at its other end, which may be a proxy; `may_deflate` says whether to
+        agree to compression when a WebSocket client offers it."""
         self._wire = wire
+        self._admission = admission
+        self._caller = caller
         self._outbox = wire.outbox
         self._app = app
         self._turn = turn
@@ -96,9 +103,12 @@ class HttpClient:
         self._may_deflate = may_deflate
         self._h11 = h11.Connection(h11.SERVER, limits.header_bytes)
         self._session: Session | None = None
+        """The client's. Through a proxy the next request may be another's: then it ends, and that one has its own."""
         self._is_first = True
         self._is_head = False
         """Whether the present request is a HEAD, whose answer has no body."""
+        self._cors: Headers = _CORS
+        """What the answer to the present request allows the page that asks; empty when it may not ask."""
         self._gathered = 0
         """Answers since the last write."""
         self._most_gathered_bytes = min(GATHERED_BYTES, limits.outbox_bytes)
@@ -142,6 +152,7 @@ class HttpClient:
                     break
                 self._h11.start_next_cycle()
                 self._is_head = False
+                self._cors = _CORS
                 if (
                     self._gathered >= GATHERED_ANSWERS
                     or self._turn.is_long
@@ -166,8 +177,10 @@ class HttpClient:
             self._refuse(error, (("Sec-WebSocket-Version", WEBSOCKET_VERSION.decode()),))
             await self._wire.depart()
             return False
-        if (reason := self._app.gate.why_closed) is not None:
-            self._refuse(ApiError("cluster.node.not_ready", reason))
+        try:
+            self._let_in(headers_by_name(request.headers))
+        except ApiError as error:
+            self._refuse(error)
             await self._wire.depart()
             return False
         self._next_event()  # the end of the request, which has no body
@@ -180,18 +193,54 @@ class HttpClient:
         self._outbox.write(switching_protocols(key, websocket_protocol(request.headers), extension))
         return True
 
+    def _let_in(self, headers: Mapping[str, str]) -> None:
+        """Hear who asks for a WebSocket. Raises ApiError when it gets none."""
+        caller = self._admission.as_told(self._caller, headers)
+        self._check_origin(caller, headers)
+        if (reason := self._app.gate.why_closed) is not None:
+            raise ApiError("cluster.node.not_ready", reason)
+        account = self._wire.account
+        if account is None:  # it came through a proxy, which is not counted itself
+            account = self._admission.enter(caller)
+        self._wire.belongs_to(caller, account)
+        self._wire.is_from_page = "origin" in headers
+
+    def _check_origin(self, caller: Caller, headers: Mapping[str, str]) -> None:
+        try:
+            self._admission.check_origin(caller, headers)
+        except ApiError:
+            self._cors = ()
+            raise
+
     async def _execute(self, request: h11.Request, headers: Mapping[str, str]) -> Response:
         body = await self._body(request, headers)
         path, query = split_target(request.target)
-        call = HttpCall(request.method.decode(), path, query, headers, body, self._wire.remote)
-        if self._session is None:
-            self._session = self._app.open_session("http", self._wire.remote)
+        caller = self._admission.as_told(self._caller, headers)
+        call = HttpCall(request.method.decode(), path, query, headers, body, caller.remote)
+        try:
+            self._check_origin(caller, headers)
+            self._admission.check_rate(caller, self._wire.account)
+        except ApiError as error:
+            return self._app.refuse_call(call, error)
+        session = self._session_of(caller, is_from_page="origin" in headers)
         with self._turn:
-            answer = self._app.http(call, self._session)
+            answer = self._app.http(call, session)
         if isinstance(answer, Response):
             return answer
         self._turn.flush()
         return await answer
+
+    def _session_of(self, caller: Caller, *, is_from_page: bool) -> Session:
+        session = self._session
+        if session is not None and session.remote == caller.remote:
+            session.is_forwarded, session.is_from_page = caller.is_forwarded, is_from_page
+            return session
+        if session is not None:
+            self._app.close_session(session)
+        self._session = self._app.open_session(
+            "http", caller.remote, is_forwarded=caller.is_forwarded, is_from_page=is_from_page
+        )
+        return self._session
 
     # -- Reading ----------------------------------------------------------------------------------------------------
 
@@ -269,9 +318,7 @@ class HttpClient:
             encoding = choose_encoding(headers.get("accept-encoding", ""))
             extra.append(("Vary", "Accept-Encoding"))
             body = await self._encoded(body, encoding)
-        origin = headers.get("origin", "")
-        if origin and origin.isascii():
-            extra += [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+        extra += self._admission.allow_origin(headers) if self._cors else (("Vary", "Origin"),)
         if self._is_stopping or self._app.gate.why_closed is not None:
             extra.append(("Connection", "close"))
         with self._turn:
@@ -298,7 +345,11 @@ class HttpClient:
         of_the_answer = {name.lower(): (name, value) for name, value in response.http_headers()}
         lines = [
             *(line for name, line in of_the_answer.items() if name not in _OURS),
-            *(line for line in (*_CORS, *extra) if line[0] == "Vary" or line[0].lower() not in of_the_answer),
+            *(
+                line
+                for line in (*self._cors, *extra)
+                if line[0] == "Vary" or line[0].lower() not in of_the_answer
+            ),
             ("Content-Encoding", encoding.value),
             ("Content-Length", str(len(body))),
             ("Date", _http_date(int(time.time()))),

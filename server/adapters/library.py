@@ -11,7 +11,7 @@ The order of a client's messages holds also between the two ways: before the tex
 the stream waits until that was received. It refuses to let trio-websocket end a connection by itself with code 1000.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
@@ -23,7 +23,7 @@ from server.adapters.outbox import Outbox
 from server.core.frames import CloseCode, close_frame, is_close, is_pong
 from server.core.limits import Limits
 
-Receive = Callable[[Iterable[str | bytes]], Awaitable[None]]
+Receive = Callable[[Sequence[str | bytes]], Awaitable[None]]
 """Takes messages, in order; returns when the next may come."""
 
 _HANDSHAKE: Final = (

@@ -1,32 +1,37 @@
 """The front door: accepts clients, and serves each in a task of its own until it leaves or the node stops.
 
-    listening socket -> _accept -> _attend -> HttpClient -> (handshake) -> WebSocketClient
+    listening socket -> _accept -> _attend -> (a proxy's Greeting) -> HttpClient -> (handshake) -> WebSocketClient
 
-It refuses clients above the limit with an answer that says so, and outlives a machine that has no more sockets to give.
+Who may come is the policy's to say (admission). It refuses clients above a limit with an answer that says so, and
+outlives a machine that has no more sockets to give.
 What goes wrong with one client ends that client, and is logged; nobody else notices.
 """
 
-import errno
 import socket
 from contextlib import ExitStack
-from functools import partial
 from typing import Final, Protocol
 
 import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from server.adapters.admission import Admission, AdmissionConfig
+from server.adapters.greeting import Greeting
 from server.adapters.http import HttpClient
-from server.adapters.listening import Listening, open_listening
+from server.adapters.listening import Listening, is_of_one_client, open_listening
 from server.adapters.outbox import Outbox
 from server.adapters.turn import Turn
 from server.adapters.websocket import WebSocketClient
-from server.adapters.wire import Wire, address_text, prepare
+from server.adapters.wire import Wire, prepare
 from server.app import App
+from server.core.accounts import Account
+from server.core.callers import Caller
 from server.core.deflate import SharedDeflate
 from server.core.errors import ApiError
 from server.core.limits import Limits
 from server.core.outbox import OutboxCounters
+from server.core.proxy_protocol import ProxyHeaderError
+from server.core.refusals import RefusalCounters
 
 ACCEPTS_PER_TURN: Final = 64
 """Connections accepted before those that are there have their turn."""
@@ -50,16 +55,8 @@ LAST_CHANCE_S: Final = 0.1
 """From the end of listening until connections without a request are closed. A proxy that got the last connection, or
 took one that was idle, sends its request within a round trip; cut off, it could not know whether that was done."""
 
-_CLIENTS_OWN: Final = frozenset(
-    (
-        *(errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH),
-        *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT),
-    )
-)
-"""Linux reports what befell one connection as an error of accept (accept(2)): the next one may be well."""
 
-
-class ServerPart(Protocol):
+class ServerPart(AdmissionConfig, Protocol):
     """Where to listen, and how to talk."""
 
     @property
@@ -95,6 +92,7 @@ async def serve(
     listening: Listening | None = None,
     stopping: trio.Event | None = None,
     counters: OutboxCounters | None = None,
+    refused: RefusalCounters | None = None,
     log: FilteringBoundLogger | None = None,
     task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -109,12 +107,14 @@ async def serve(
     with ExitStack() as stack:
         listening = listening or await open_listening(config.server.host, config.server.port)
         stack.callback(listening.close)
+        log = log or structlog.get_logger("server.listener")
         door = _Door(
             app,
             config.limits,
             turn,
+            Admission(config.server, config.limits, refused or RefusalCounters(), log),
             counters=counters or OutboxCounters(),
-            log=log or structlog.get_logger("server.listener"),
+            log=log,
             deflate=SharedDeflate(config.limits.deflate_from_bytes) if config.server.compression else None,
         )
         task_status.started(listening.addresses)
@@ -145,6 +145,7 @@ class _Door:
         app: App,
         limits: Limits,
         turn: Turn,
+        admission: Admission,
         *,
         counters: OutboxCounters,
         log: FilteringBoundLogger,
@@ -154,10 +155,11 @@ class _Door:
         self._gate = app.gate
         self._limits = limits
         self._turn = turn
+        self._admission = admission
         self._counters = counters
         self._log = log
         self._deflate = deflate
-        self._clients: set[HttpClient | WebSocketClient] = set()
+        self._clients: set[Greeting | HttpClient | WebSocketClient] = set()
         self._accepted = 0
         """Accepted and not closed yet; those that are only told that there is no room are not among them."""
         self._refused = 0
@@ -183,23 +185,31 @@ class _Door:
             except BlockingIOError:
                 return None
             except OSError as error:
-                if error.errno not in _CLIENTS_OWN:
+                if not is_of_one_client(error):
                     return error
             else:
-                self._admit(sock, address_text(address), clients)
+                self._admit(sock, self._admission.caller(address), clients)
         return None
 
-    def _admit(self, sock: socket.socket, remote: str, clients: trio.Nursery) -> None:
+    def _admit(self, sock: socket.socket, caller: Caller, clients: trio.Nursery) -> None:
         if not self._is_accepting:
             self._is_accepting = True
             self._log.info("accepting clients again")
         prepare(sock, self._limits.idle_s)
-        if self._accepted < self._limits.connections:
+        account, refusal = None, None
+        if self._accepted >= self._limits.connections:
+            refusal = self._admission.node_is_full()
+        else:
+            try:
+                account = self._admission.enter(caller)
+            except ApiError as error:
+                refusal = error
+        if refusal is None:
             self._accepted += 1
-            clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=True), name="client")
+            clients.start_soon(self._attend, sock, caller, account, None, clients, name="client")
         elif self._refused < REFUSED_AT_ONCE:
             self._refused += 1
-            clients.start_soon(partial(self._attend, sock, remote, clients, is_welcome=False))
+            clients.start_soon(self._attend, sock, caller, None, refusal, clients)
         else:
             sock.close()
 
@@ -212,35 +222,100 @@ class _Door:
     # -- One client -------------------------------------------------------------------------------------------------
 
     async def _attend(
-        self, sock: socket.socket, remote: str, clients: trio.Nursery, *, is_welcome: bool
+        self,
+        sock: socket.socket,
+        caller: Caller,
+        account: Account | None,
+        refusal: ApiError | None,
+        clients: trio.Nursery,
     ) -> None:
+        is_welcome = refusal is None
         outbox = Outbox(
-            sock, remote, self._turn, clients, limits=self._limits, counters=self._counters, log=self._log
+            sock,
+            caller.remote,
+            self._turn,
+            clients,
+            limits=self._limits,
+            counters=self._counters,
+            log=self._log,
         )
-        wire = Wire(sock, outbox, remote)
+        wire = Wire(sock, outbox, caller.remote)
+        wire.belongs_to(caller, account)
         try:
             with sock:
                 try:
-                    if await self._serve_http(wire, is_welcome=is_welcome):
+                    if refusal is not None:
+                        await self._http(wire, caller).refuse(refusal)
+                        return
+                    # Before anything else on the wire, TLS too.
+                    client = await self._introduced(sock, wire, caller)
+                    if client is not None and await self._serve_http(wire, client):
+                        del (
+                            caller,
+                            client,
+                        )  # the wire knows all that matters: no need to keep them for its life
                         await self._serve_websocket(wire, clients)
                 finally:
                     wire.give_up()
         except Exception as failure:
-            self._log.error("client failed", client=remote, exc_info=failure)
+            self._log.error("client failed", client=wire.remote, exc_info=failure)
         finally:
+            self._admission.leave(wire.account)
             if is_welcome:
                 self._accepted -= 1
             else:
                 self._refused -= 1
             self._someone_left.set()
 
-    async def _serve_http(self, wire: Wire, *, is_welcome: bool) -> bool:
+    async def _introduced(self, sock: socket.socket, wire: Wire, caller: Caller) -> Caller | None:
+        """Return whom to serve: of a proxy, whom it introduces; None when there is nobody."""
+        if not self._admission.must_introduce(caller):
+            return caller
+        greeting = Greeting(sock, self._limits.proxy_header_s)
+        self._enter(greeting)
+        try:
+            introduction = await greeting.run()
+        except ProxyHeaderError as error:
+            self._admission.no_header(caller, error)
+            return None
+        finally:
+            self._clients.discard(greeting)
+        if introduction is None:
+            return None
+        client = self._admission.introduced(caller, introduction)
+        try:
+            wire.belongs_to(client, self._admission.enter(client))
+        except ApiError as error:
+            await self._turn_away(wire, client, error)
+            return None
+        return client
+
+    async def _turn_away(self, wire: Wire, client: Caller, error: ApiError) -> None:
+        """Refuse who has a place among the clients. It gives that back first: it must not keep others out."""
+        if self._refused < REFUSED_AT_ONCE:
+            self._accepted -= 1
+            self._refused += 1
+            try:
+                await self._http(wire, client).refuse(error)
+            finally:
+                self._accepted += 1
+                self._refused -= 1
+
+    def _http(self, wire: Wire, caller: Caller) -> HttpClient:
+        return HttpClient(
+            wire,
+            self._app,
+            self._turn,
+            self._limits,
+            self._log,
+            admission=self._admission,
+            caller=caller,
+            may_deflate=self._deflate is not None,
+        )
+
+    async def _serve_http(self, wire: Wire, caller: Caller) -> bool:
         # A function of its own: a WebSocket client does not keep h11's buffers for all of its life.
-        may_deflate = self._deflate is not None
-        http = HttpClient(wire, self._app, self._turn, self._limits, self._log, may_deflate=may_deflate)
-        if not is_welcome:
-            await http.refuse(ApiError("api.process.overloaded"))
-            return False
+        http = self._http(wire, caller)
         self._enter(http)
         try:
             with wire.outbox.life:
@@ -255,6 +330,7 @@ class _Door:
             self._app,
             self._turn,
             clients,
+            self._admission,
             limits=self._limits,
             log=self._log,
             deflate=self._deflate if wire.is_deflated else None,
@@ -269,7 +345,7 @@ class _Door:
             self._clients.discard(websocket)
             self._gate.left()
 
-    def _enter(self, client: HttpClient | WebSocketClient) -> None:
+    def _enter(self, client: Greeting | HttpClient | WebSocketClient) -> None:
         self._clients.add(client)
         if self._is_closing:
             client.stop()

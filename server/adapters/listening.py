@@ -16,13 +16,22 @@ from typing import Any, Final
 import attrs
 import trio
 
-from server.adapters.wire import address_text
+from server.core.callers import address_text
 
 BACKLOG: Final = 1_024
 """Connections that the kernel completes before we accept them; it cuts this down to its own limit."""
 
 SPREADS: Final = sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
 """Whether the kernel spreads connections over sockets of one port. Others know the option, and give all to one."""
+
+
+_CLIENTS_OWN: Final = frozenset(
+    (
+        *(errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENETUNREACH),
+        *(errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ETIMEDOUT),
+    )
+)
+"""Linux reports what befell one connection as an error of accept (accept(2)): the next one may be well."""
 
 
 class ListenError(Exception):
@@ -116,6 +125,11 @@ def _beside(others: Sequence[socket.socket]) -> list[socket.socket]:
     return sockets
 
 
+def is_of_one_client(error: OSError) -> bool:
+    """Tell whether what `accept` raised befell one connection, and says nothing of the next."""
+    return error.errno in _CLIENTS_OWN
+
+
 def _open(family: int, address: Any, *, is_v6_only: bool, is_beside: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -159,7 +173,7 @@ def _port_of(sockets: Sequence[socket.socket]) -> int:
 
 
 def _why_not(host: str, port: int, error: OSError | None) -> str:
-    where = f"cannot listen on {address_text((host, port))}"
+    where = f"cannot listen on {address_text(host, port)}"
     match error.errno if error is not None else None:
         case errno.EADDRINUSE:
             return (

@@ -31,7 +31,6 @@ class Outbox:
         "_limits",
         "_log",
         "_queue",
-        "_remote",
         "_socket",
         "_tasks",
         "_turn",
@@ -40,6 +39,7 @@ class Outbox:
         "life",
         "overflow_frame",
         "quiet_sweeps",
+        "remote",
     )
 
     def __init__(
@@ -55,7 +55,8 @@ class Outbox:
     ) -> None:
         """Take a non-blocking socket, and a nursery for the task that waits when the socket is full."""
         self._socket = sock
-        self._remote = remote
+        self.remote = remote
+        """Who the client is, for the log."""
         self._turn = turn
         self._tasks = tasks
         self._limits = limits
@@ -208,7 +209,7 @@ class Outbox:
                 with trio.move_on_after(self._limits.stall_s) as patience:
                     await trio.lowlevel.wait_writable(self._socket)
                 if patience.cancelled_caught:
-                    self._log.info("client stalled", client=self._remote, stall_s=self._limits.stall_s)
+                    self._log.info("client stalled", client=self.remote, stall_s=self._limits.stall_s)
                     self._queue.lose(DropReason.STALLED)
                     self.life.cancel()
                 if self._send():
@@ -238,7 +239,7 @@ class Outbox:
                 return
         if self._queue.is_open:
             waiting = self._queue.bytes_waiting
-            self._log.info("slow client closed", client=self._remote, bytes_waiting=waiting)
+            self._log.info("slow client closed", client=self.remote, bytes_waiting=waiting)
             self._queue.cut(self.overflow_frame, DropReason.SLOW)
             self._queue.counters.drop(DropReason.SLOW)
             self._flush_soon()

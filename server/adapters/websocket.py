@@ -9,19 +9,21 @@ at. A client that only listens costs one task, one cancel scope and no nursery: 
 is.
 """
 
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Final
 
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from server.adapters.admission import Admission
 from server.adapters.inflating import InflatingWire
 from server.adapters.lane import Lane
 from server.adapters.library import take_over
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
-from server.app import App
+from server.app import Answer, App
 from server.core.deflate import SharedDeflate
+from server.core.errors import ApiError
 from server.core.frames import CloseCode, close_frame, ends_with_close, text_frame
 from server.core.limits import Limits
 from server.core.responses import Response
@@ -37,14 +39,17 @@ class WebSocketClient:
     """One client, from the answer to its handshake to its end."""
 
     __slots__ = (
+        "_admission",
         "_app",
         "_deflate",
+        "_granted",
         "_has_room",
         "_is_over",
         "_is_stopping",
         "_limits",
         "_log",
         "_outbox",
+        "_rationed",
         "_session",
         "_tasks",
         "_turn",
@@ -59,18 +64,25 @@ class WebSocketClient:
         app: App,
         turn: Turn,
         tasks: trio.Nursery,
+        admission: Admission,
         *,
         limits: Limits,
         log: FilteringBoundLogger,
         deflate: SharedDeflate | None = None,
     ) -> None:
-        """Take a wire, a nursery for the requests that are not answered at once, and what compresses, if that was
-        agreed with the client."""
+        """Take a wire, a nursery for the requests that are not answered at once, who says how many there may be, and
+        what compresses, if that was agreed with the client."""
         self._wire = wire
         self._outbox = wire.outbox
         self._app = app
         self._turn = turn
         self._tasks = tasks
+        self._admission = admission
+        account = wire.account
+        self._rationed = None if account is None or account.requests is None else account
+        """What the address takes up, if its requests are limited."""
+        self._granted = 0
+        """Of the messages at hand, how many may still be worked on, if so."""
         self._limits = limits
         self._log = log
         self._deflate = deflate
@@ -116,7 +128,15 @@ class WebSocketClient:
 
     def _open(self) -> None:
         self._outbox.overflow_frame = _OVERFLOW_FRAME
-        self._session = self._app.open_session("websocket", self._wire.remote, self._write, self.close)
+        wire = self._wire
+        self._session = self._app.open_session(
+            "websocket",
+            wire.remote,
+            self._write,
+            self.close,
+            is_forwarded=wire.is_forwarded,
+            is_from_page=wire.is_from_page,
+        )
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with this code and reason, after what waits already. The caller is not kept waiting.
@@ -148,8 +168,8 @@ class WebSocketClient:
 
     # -- Messages ---------------------------------------------------------------------------------------------------
 
-    async def receive(self, messages: Iterable[str | bytes]) -> None:
-        """Do what these messages ask for, in their order.
+    async def receive(self, messages: Sequence[str | bytes]) -> None:
+        """Do what these messages ask for, in their order; refuse those that are more than the address may ask for now.
 
         Waits while as many requests as may be are under way, and while the client does not take its answers; lets
         others have their turn when it took long.
@@ -158,6 +178,8 @@ class WebSocketClient:
         which is one of the callers, would lose it.
         """
         waiting = iter(messages)
+        if self._rationed is not None:
+            self._granted = self._admission.granted(self._rationed, len(messages), self._wire.remote)
         try:
             while self._receive(waiting):
                 await self._turn.let_others()
@@ -172,13 +194,14 @@ class WebSocketClient:
     def _receive(self, messages: Iterator[str | bytes]) -> bool:
         """Take messages until there are no more (False), or `receive` has to wait."""
         session = self._session
+        execute = self._app.receive_message if self._rationed is None else self._execute_if_granted
         with self._turn:
             for message in messages:
                 if session is None or self._is_stopping or self._is_over:
                     continue
                 if not self._outbox.is_open:
                     continue
-                answer = self._app.receive_message(session, message)
+                answer = execute(session, message)
                 if isinstance(answer, Response):
                     self._reply(answer)
                 elif answer is not None and self._work_on(answer):
@@ -186,6 +209,12 @@ class WebSocketClient:
                 if self._turn.is_long or self._outbox.is_behind:
                     return True
         return False
+
+    def _execute_if_granted(self, session: Session, message: str | bytes) -> Answer | None:
+        if self._granted > 0:
+            self._granted -= 1
+            return self._app.receive_message(session, message)
+        return self._app.refuse_message(session, message, ApiError("network.websocket.ratelimit_exceeded"))
 
     def _work_on(self, answer: Awaitable[Response]) -> bool:
         """Begin to wait for an answer; tell whether as many are waited for as may be."""

@@ -98,6 +98,13 @@ CATALOGUE: Mapping[str, ErrorKind] = _table(
         "Incompatible SDK: its version is {}, this server needs {}.",
     ),
     ("api.process.shutting_down", 0x02020007, 503, "This node is shutting down. Connect to another one."),
+    ("api.process.too_many_requests", 0x02020008, 429, "Too many requests from this address: slow down."),
+    (
+        "api.process.unauthorized_origin",
+        0x0202000C,
+        401,
+        'Pages of the origin "{}" may not use this server.',
+    ),
     # -- network: before there is a request ----------------------------------------------------------------------
     ("network.http.request_too_large", 0x03010001, 413, "The request is larger than this server accepts."),
     ("network.http.unexpected_error", 0x03010002, 400, "The HTTP request cannot be used: {}"),
@@ -141,10 +148,22 @@ CATALOGUE: Mapping[str, ErrorKind] = _table(
     ),
     ("network.websocket.unexpected_error", 0x03030001, 400, "The message cannot be used: {}"),
     (
+        "network.websocket.ratelimit_exceeded",
+        0x03030002,
+        429,
+        "Too many requests from this address: slow down. This one was not worked on.",
+    ),
+    (
         "network.entrypoint.shutting_down",
         0x03040003,
         503,
         "This node is shutting down. Connect to another one.",
+    ),
+    (
+        "network.entrypoint.too_many_connections",
+        0x03048001,
+        429,
+        "This address has as many connections as it may have. Close some, or wait.",
     ),
     # -- plugin --------------------------------------------------------------------------------------------------
     (

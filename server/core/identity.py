@@ -33,3 +33,5 @@ class NodeInfo:
     """None unless it shares its port with others."""
     listens_at: str = ""
     """The address that it listens on, as it was configured."""
+    names_proxies: bool = False
+    """Whether it was told which proxies are in front of it (`server.trusted_proxies`)."""

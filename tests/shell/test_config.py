@@ -333,3 +333,36 @@ def test_whatever_the_values_are_nothing_but_a_config_error_is_raised(
     environ = {"SHOAL_REEF_DEPTH": text, "SHOAL_REEF_MARK": text, "SHOAL_SERVER_PLUGINS": "reef"}
     with contextlib.suppress(ConfigError):
         load(None, environ, flags, PLUGINS.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('trusted_proxies = ["10.0.0.5/8"]', ["trusted_proxies", "10.0.0.5/8", "write an address such as"]),
+        ('trusted_proxies = ["nginx"]', ["trusted_proxies", "'nginx'", "10.1.0.0/24"]),
+        ('trusted_proxies = "10.0.0.5"', ["trusted_proxies", "a list"]),
+        ("proxy_protocol = true", ["proxy_protocol needs trusted_proxies"]),
+        ('allowed_origins = ["app.example"]', ["allowed_origins", "'app.example'", "https://app.example"]),
+        ('allowed_origins = ["https://*example.com"]', ["allowed_origins", "is no origin"]),
+    ],
+)
+def test_what_no_proxy_and_no_origin_is_stops_the_start(toml: str, said: list[str], tmp_path: Path) -> None:
+    (problem,) = problems(f"[server]\n{toml}\n", tmp_path=tmp_path)
+    assert [part for part in said if part not in problem] == []
+    assert str(tmp_path) in problem
+
+
+def test_proxies_and_origins_may_come_from_the_environment() -> None:
+    config = loaded(
+        None,
+        {
+            "SHOAL_SERVER_TRUSTED_PROXIES": "10.0.0.5, fd00:1::/64",
+            "SHOAL_SERVER_PROXY_PROTOCOL": "true",
+            "SHOAL_SERVER_ALLOWED_ORIGINS": "https://app.example,https://*.example.com",
+            "SHOAL_LIMITS_ADDRESS_CONNECTIONS": "0",
+        },
+    )
+    assert config.server.trusted_proxies == ("10.0.0.5", "fd00:1::/64")
+    assert config.server.proxy_protocol is True
+    assert config.server.allowed_origins == ("https://app.example", "https://*.example.com")
+    assert config.limits.address_connections == 0

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from server.adapters.admission import Admission
 from server.adapters.http import HttpClient
 from server.adapters.outbox import Outbox
 from server.adapters.websocket import WebSocketClient
 from server.adapters.wire import Wire
+from server.config import ServerConfig
 from support.front import Front, call, get, handshake, masked, open_front
 
 PACKET = 100_000
@@ -33,10 +35,16 @@ async def attached(front: Front) -> AsyncIterator[trio.socket.SocketType]:
             )
             wire = Wire(ours, outbox, "test")
 
+            admission = Admission(ServerConfig(), front.limits, front.refused, log)
+            caller = admission.caller(("127.0.0.1", 50_000))
+
             async def attend() -> None:
-                if await HttpClient(wire, front.app, front.turn, front.limits, log).run():
+                http = HttpClient(
+                    wire, front.app, front.turn, front.limits, log, admission=admission, caller=caller
+                )
+                if await http.run():
                     websocket = WebSocketClient(
-                        wire, front.app, front.turn, life, limits=front.limits, log=log
+                        wire, front.app, front.turn, life, admission, limits=front.limits, log=log
                     )
                     await websocket.run()
 

@@ -10,8 +10,9 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -29,6 +30,7 @@ from server.core.actions import ActionTable, action
 from server.core.errors import PluginApiError
 from server.core.limits import Limits
 from server.core.outbox import OutboxCounters
+from server.core.refusals import RefusalCounters
 from server.core.requests import Request
 from server.core.session import Session
 from server.dispatch import Dispatch
@@ -68,6 +70,18 @@ class ProbeController:
     @hook(ConnectionClosed)
     def _closed(self, event: ConnectionClosed) -> None:
         self.attached.remove(event.session.id)
+
+    @action(http=[("GET", "/probe/who")])
+    def who(self, request: Request) -> dict[str, Any]:
+        """Tell who asks, as far as the node knows."""
+        session = request.session
+        return {
+            "id": session.id,
+            "remote": session.remote,
+            "address": session.address,
+            "is_forwarded": session.is_forwarded,
+            "is_from_page": session.is_from_page,
+        }
 
     @action(http=[("GET", "/probe"), ("POST", "/probe"), ("PUT", "/probe")])
     def echo(self, request: Request) -> dict[str, Any]:
@@ -137,6 +151,7 @@ class Front:
     probe: ProbeController
     turn: Turn
     counters: OutboxCounters
+    refused: RefusalCounters
     limits: Limits
     log: CapturingLogger
     stopping: trio.Event
@@ -158,19 +173,22 @@ async def open_front(
     clock: Callable[[], float] = time.perf_counter,
     *,
     compression: bool = False,
+    server: Mapping[str, Any] = MappingProxyType({}),
     app_type: type[App] = App,
     timeout_s: float = TIMEOUT_S,
     **limits: Any,
 ) -> AsyncIterator[Front]:
     """Run a front door with these limits for as long as the context lasts, which is `timeout_s` at the most.
 
-    `clock` is what a turn is timed by.
+    `clock` is what a turn is timed by; `server` are more settings of the table [server].
     """
     ids = itertools.count(1)
     log = CapturingLogger()
     bound = structlog.wrap_logger(log, processors=[])
-    server = ServerConfig(host=host, port=port, compression=compression)
-    config = LoadedConfig(server=server, limits=Limits(**limits))
+    config = LoadedConfig(
+        server=ServerConfig(host=host, port=port, compression=compression, **server), limits=Limits(**limits)
+    )
+    refused = RefusalCounters()
     counters, turn, probe, actions = OutboxCounters(), Turn(clock), ProbeController(), ActionTable()
     actions.add(probe)
     dispatch = Dispatch(config.limits, bound)
@@ -193,7 +211,14 @@ async def open_front(
 
     async def run(*, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
         await serve(
-            app, config, turn, stopping=stopping, counters=counters, log=bound, task_status=task_status
+            app,
+            config,
+            turn,
+            stopping=stopping,
+            counters=counters,
+            refused=refused,
+            log=bound,
+            task_status=task_status,
         )
         stopped.set()
 
@@ -202,7 +227,7 @@ async def open_front(
         addresses = await nursery.start(run)
         host, port = addresses[0]
         front = Front(
-            addresses, host, port, app, probe, turn, counters, config.limits, log, stopping, stopped
+            addresses, host, port, app, probe, turn, counters, refused, config.limits, log, stopping, stopped
         )
         with trio.fail_after(timeout_s):
             yield front
