@@ -1,9 +1,13 @@
 """Who may do what changes the cluster: reset it, drain a node of it. Until there are users and rights.
 
-Whoever knows `cluster.admin_token` may, from anywhere. Without it only who asks over HTTP from one of
-`cluster.admin_networks`, by default this machine, and not through a proxy: what a proxy passes on may come from
-anywhere. Over a WebSocket nobody can tell whether there is a proxy, so there the token is needed, unless the node
-listens for its own machine only.
+Whoever knows `cluster.admin_token` may, from anywhere. Without it only who asks from one of `cluster.admin_networks`,
+by default this machine, and is known to be there. It refuses, without the token:
+
+- who comes through a proxy that is not in `server.trusted_proxies`, or does not say for whom it asks: what a proxy
+  passes on may come from anywhere;
+- who speaks WebSocket, when no proxies are named and the node can be reached from elsewhere: many proxies pass on
+  WebSockets without a word about the client, and nobody can tell one from a client;
+- pages in a browser, wherever they came from: a page of strangers asks from its reader's place in the network.
 """
 
 import hmac
@@ -17,11 +21,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class Access:
     """The door to the actions that change something."""
 
-    def __init__(self, token: str | None, networks: tuple[str, ...], *, is_local_only: bool) -> None:
-        """Take the token, the networks as they are written, and whether only this machine can reach the node."""
+    def __init__(self, token: str | None, networks: tuple[str, ...], *, are_addresses_sure: bool) -> None:
+        """Take the token, the networks as they are written, and whether a WebSocket client whom no proxy speaks for is
+        at its address: because the proxies are named, or only this machine can reach the node."""
         self._token = None if token is None else token.encode()
         self._networks: tuple[Network, ...] = tuple(ipaddress.ip_network(network) for network in networks)
-        self._is_local_only = is_local_only
+        self._are_addresses_sure = are_addresses_sure
 
     def check(self, request: Request) -> None:
         """Raise PluginApiError (403) unless whoever asks may."""
@@ -39,9 +44,11 @@ class Access:
         session = request.session
         if session.protocol == "internal":
             return True
-        if session.is_forwarded or (session.is_lasting and not self._is_local_only):
+        if session.is_forwarded or session.is_from_page:
             return False
-        address = _address_of(session.remote)
+        if session.is_lasting and not self._are_addresses_sure:
+            return False
+        address = _parsed(session.address)
         return address is not None and any(address in network for network in self._networks)
 
 
@@ -53,9 +60,9 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _address_of(remote: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(remote.rpartition(":")[0].strip("[]").partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

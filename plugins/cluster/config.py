@@ -41,8 +41,9 @@ class ClusterConfig(MeshConfig):
     admin_networks: tuple[str, ...] = attrs.field(
         default=("127.0.0.0/8", "::1/128"),
         metadata={
-            "help": "Networks from which these actions are done without a token, over HTTP and not through a proxy: "
-            "this machine.",
+            "help": "Networks from which these actions are done without a token: this machine. Not for who asks "
+            "through a proxy that is not in `server.trusted_proxies`, nor for pages in a browser. "
+            "[Who may do that](../guides/operate.md#who-may-do-that).",
             "unit": "",
         },
     )

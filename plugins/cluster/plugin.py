@@ -35,9 +35,12 @@ class ClusterPlugin(Plugin):
 
     def controllers(self) -> Sequence[Controller]:
         """`cluster/cluster`."""
-        networks = self._config.admin_networks
+        node = self.context.node
         access = Access(
-            self._config.admin_token, networks, is_local_only=is_loopback(self.context.node.listens_at)
+            self._config.admin_token,
+            self._config.admin_networks,
+            # Whether the address of a WebSocket client is its own: see there.
+            are_addresses_sure=node.names_proxies or is_loopback(node.listens_at),
         )
         return [ClusterController(lambda: self._mesh, self.context.core, self._bridge.dropped, access)]
 

@@ -120,6 +120,7 @@ def _clients(server: Core) -> dict[str, Any]:
         "dropped": told.dropped,
         "frames_sent": written.frames_sent,
         "bytes_sent": written.bytes_sent,
+        "refused": {reason.value: count for reason, count in server.refused.by_reason.items()},
         "frames_dropped": {reason.value: count for reason, count in written.frames_dropped.items()},
     }
 

@@ -22,8 +22,11 @@ def asked(
     protocol: str = "http",
     body: Any = None,
     is_forwarded: bool = False,
+    is_from_page: bool = False,
 ) -> Request:
-    session = Session(id="s", protocol=protocol, remote=remote, is_forwarded=is_forwarded)
+    session = Session(
+        id="s", protocol=protocol, remote=remote, is_forwarded=is_forwarded, is_from_page=is_from_page
+    )
     return Request(
         id="r", controller="cluster/cluster", action="drain", session=session, received_at=0, body=body
     )
@@ -47,12 +50,18 @@ def may(access: Access, request: Request) -> bool:
         (asked("[fe80::1%eth0]:50000"), False),
         (asked("[::ffff:10.0.0.7]:50000"), False),
         (asked("somewhere"), False),
+        (asked("127.0.0.1"), True),
+        (asked("[::1]"), True),
+        (asked("10.0.0.7"), False),
+        (asked(""), False),
         (asked(is_forwarded=True), False),
+        (asked(is_from_page=True), False),
         (asked(protocol="websocket"), False),
         (asked("", protocol="internal"), True),
         (asked("10.0.0.7:50000", body={"token": TOKEN}), True),
         (asked(protocol="websocket", body={"token": TOKEN}), True),
         (asked(is_forwarded=True, body={"token": TOKEN}), True),
+        (asked(is_from_page=True, body={"token": TOKEN}), True),
         (asked("10.0.0.7:50000", body={"token": TOKEN + "!"}), False),
         (asked("10.0.0.7:50000", body={"token": "é\ud800"}), False),
         (asked("10.0.0.7:50000", body={"token": 5}), False),
@@ -61,21 +70,25 @@ def may(access: Access, request: Request) -> bool:
     ],
 )
 def test_who_is_near_or_knows_the_token_may(request_: Request, expected: bool) -> None:
-    assert may(Access(TOKEN, NEAR, is_local_only=False), request_) is expected
+    assert may(Access(TOKEN, NEAR, are_addresses_sure=False), request_) is expected
 
 
 def test_without_a_token_none_is_right() -> None:
-    access = Access(None, NEAR, is_local_only=False)
+    access = Access(None, NEAR, are_addresses_sure=False)
     assert not may(access, asked("10.0.0.7:50000", body={"token": ""}))
     assert may(access, asked(body={"token": "not needed"}))
 
 
-def test_where_only_this_machine_can_come_a_websocket_may() -> None:
-    assert may(Access(None, NEAR, is_local_only=True), asked(protocol="websocket"))
+def test_where_addresses_are_sure_a_websocket_may_if_nobody_speaks_for_it() -> None:
+    access = Access(None, NEAR, are_addresses_sure=True)
+    assert may(access, asked(protocol="websocket"))
+    assert not may(access, asked("10.0.0.7:50000", protocol="websocket"))
+    assert not may(access, asked(protocol="websocket", is_forwarded=True))
+    assert not may(access, asked(protocol="websocket", is_from_page=True))
 
 
 def test_networks_can_be_named() -> None:
-    access = Access(None, ("10.0.0.0/8",), is_local_only=False)
+    access = Access(None, ("10.0.0.0/8",), are_addresses_sure=False)
     assert [may(access, asked("10.0.0.7:50000")), may(access, asked())] == [True, False]
 
 
