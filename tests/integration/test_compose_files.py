@@ -105,6 +105,7 @@ def test_the_nodes_settings_are_ones_that_a_node_takes(compose: dict[str, Any], 
     assert command == ["serve", "--config", "/etc/shoal/secret.toml"]
     config = load(made, compose["services"]["shoal"]["environment"], {})
     assert config.origins["cluster.redis"] == "environment SHOAL_CLUSTER_REDIS"
+    assert config.server.trusted_proxies == ("172.16.0.0/12", "192.168.0.0/16")
     settings = config.plugins["cluster"][1]
     assert settings.bindings.pub == "tcp://[eth0:ipv4]:7511"
     assert settings.bindings.router == "tcp://[eth0:ipv4]:7510"

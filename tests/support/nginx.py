@@ -19,9 +19,12 @@ import pytest
 import trio
 
 from server.cli.children import Child, guarded, open_child
+from support.documents import ROOT, blocks
 from support.waiting import eventually
 
-SHIPPED = Path(__file__).parents[2] / "compose"
+SHIPPED = ROOT / "compose"
+
+DEPLOY = ROOT / "docs" / "guides" / "deploy.md"
 
 UPSTREAM_SERVER = re.compile(r"^( +server) shoal:7512 resolve( [^;\n]+;)$", re.MULTILINE)
 """The one address of the nodes in balance-*.conf; its parameters stay."""
@@ -135,6 +138,39 @@ async def run_nginx(program: str, directory: Path, port: int) -> AsyncIterator[N
         await eventually(listens, "nginx listens", START_LIMIT_S)
         assert child.exit_code is None, "\n".join(["nginx ended:", *child.lines])
         yield Nginx(port, child, directory)
+
+
+@asynccontextmanager
+async def open_nginx_stream(directory: Path, node: Server) -> AsyncIterator[Nginx]:
+    """Run an nginx that passes on TCP connections to one node, each behind a PROXY header, until the block ends.
+
+    Its configuration is the one in docs/guides/deploy.md, and what the test's machine needs around it.
+    """
+    program = nginx_program()
+    load = _stream_module(program)
+    port = free_port()
+    (example,) = [
+        block.text for block in blocks(DEPLOY) if block.language == "nginx" and "stream {" in block.text
+    ]
+    example = _replaced(example, "listen 7512;", f"listen 127.0.0.1:{port};", times=1)
+    example = _replaced(example, "10.0.0.11:7512", node.url.removeprefix("http://"), times=1)
+    text = f"{load}pid {directory}/nginx.pid;\nevents {{ }}\n{example}"
+    (directory / "nginx.conf").write_text(text)
+    (directory / "access.log").touch()
+    async with run_nginx(program, directory, port) as nginx:
+        yield nginx
+
+
+def _stream_module(program: str) -> str:
+    """Return the line that loads nginx' stream module, if it needs one; without the module the test is skipped."""
+    says = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
+    if "--with-stream " in says:
+        return ""
+    found = re.search(r"--modules-path=(\S+)", says)
+    module = Path(found[1] if found else "/usr/lib/nginx/modules") / "ngx_stream_module.so"
+    if not module.is_file():
+        pytest.skip("nginx has no stream module; on Debian: apt-get install libnginx-mod-stream")
+    return f"load_module {module};\n"
 
 
 def _replaced(text: str, old: str, new: str, times: int) -> str:
