@@ -3,9 +3,14 @@
 Buckets hold two seconds' worth, so limits here are such that what is refused would take long to come by.
 """
 
+import socket
+from contextlib import AsyncExitStack
+from typing import Any
+
 import pytest
 import trio
 
+from server.adapters.listener import REFUSED_AT_ONCE
 from server.core.buckets import BURST_S
 from server.core.refusals import Refusal
 from support.front import (
@@ -29,6 +34,16 @@ A, B = (f"PROXY TCP4 203.0.113.{n} 10.0.0.1 5000 443\r\n".encode() for n in (7, 
 
 async def statuses(client: RawClient, count: int) -> list[int]:
     return [(await client.message())["status"] for _ in range(count)]
+
+
+def from_afar(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Let clients that connect from now on come from another machine, as far as the node can see."""
+    accept = socket.socket.accept
+
+    def accepted(self: socket.socket) -> tuple[socket.socket, Any]:
+        return accept(self)[0], (address, 5000)
+
+    monkeypatch.setattr(socket.socket, "accept", accepted)
 
 
 async def others_are_served(front: Front) -> bool:
@@ -173,3 +188,40 @@ async def test_zero_is_no_limit(limit: str) -> None:
         await client.send(handshake() + masked(call("echo")) * 50)
         await client.until(b"\r\n\r\n")
         assert await statuses(client, 50) == [200] * 50
+
+
+async def test_without_a_proxy_who_has_too_many_connections_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from_afar(monkeypatch, "203.0.113.7")
+    async with open_front(address_connections=2, connections=3) as front, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(front)) for _ in range(2)]
+        for client in clients:
+            assert (await client.ask(get())).status == 200
+        for _ in range(3):  # they take no place from others
+            refused = await stack.enter_async_context(raw_client(front))
+            answer = await refused.answer()
+            assert (answer.status, answer.json["id"]) == (429, "network.entrypoint.too_many_connections")
+        from_afar(monkeypatch, "203.0.113.8")
+        async with raw_client(front) as other:
+            assert (await other.ask(get())).status == 200
+        assert front.refused.by_reason[Refusal.ADDRESS_FULL] == 3
+
+
+async def test_of_very_many_the_rest_is_closed_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_afar(monkeypatch, "203.0.113.7")
+    async with open_front(address_connections=1) as front, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(front)) for _ in range(REFUSED_AT_ONCE + 5)]
+        assert (await clients[0].ask(get())).status == 200
+        said = [await client.rest() for client in clients[1:]]
+        assert sum(b" 429 " in words for words in said) == REFUSED_AT_ONCE
+        assert said.count(b"") == 4
+        assert [line["times"] for line in front.logged("address over its limit")] == [1, 2, 4, 8, 16, 32, 64]
+
+
+async def test_who_adds_a_header_for_proxies_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_afar(monkeypatch, "203.0.113.7")
+    async with open_front(address_requests_per_s=1) as front, raw_client(front) as client:
+        requests = [get("/probe", f"X-Forwarded-For: 198.51.100.{n}") for n in range(10)]
+        await client.send(b"".join(requests))
+        assert [(await client.answer()).status for _ in range(10)].count(429) >= 6
