@@ -19,9 +19,10 @@ import trio
 from cluster.config import MeshConfig, refuse_open_address
 from cluster.core import effects as fx
 from cluster.core.effects import Effect
-from cluster.core.identity import Card, Epoch, Near
+from cluster.core.identity import PROTOCOL, Card, Epoch, Near
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
+from cluster.core.standing import NotReady, Standing
 from cluster.errors import AddressError, PoolUnavailable
 from cluster.ports import Addresses, Observer, Pool, Transport
 
@@ -46,13 +47,15 @@ class Log(Protocol):
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """Who this node is for people and for other nodes; `started_at` is wall clock, milliseconds since 1970."""
+    """Who this node is for people and for other nodes; `started_at` is wall clock, milliseconds since 1970, and
+    `protocol` the lowest and highest version of the mesh protocol that it says to speak."""
 
     node_id: str
     started_at: int
     host: str = ""
     url: str = ""
     version: str = ""
+    protocol: tuple[int, int] = (PROTOCOL, PROTOCOL)
     near: Near | None = None
     """More addresses to bind, for peers at the same site."""
 
@@ -87,6 +90,7 @@ async def open_mesh(
             router=addresses.router,
             url=identity.url,
             version=identity.version,
+            protocol=identity.protocol,
             host=identity.host,
             started_at=identity.started_at,
             near=msgspec.UNSET if near is None else near,
@@ -146,7 +150,7 @@ class Mesh:
         """Peers whose card names no possible address; said once, although they are tried again."""
         self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
         self._changed = trio.Event()
-        self._reason = self._core.why_not_ready()
+        self._reasons: Sequence[NotReady] = self._core.reasons()
         self._told_reason: str | None = "not started"
         self._judged_at = trio.current_time()
         self._judged_anew = trio.Event()
@@ -248,16 +252,27 @@ class Mesh:
         """The beliefs of this node, to be read."""
         return self._core
 
-    def why_not_ready(self) -> str | None:
-        """The reason why this node must not be relied on now; None when it may be.
+    def reasons(self) -> Sequence[NotReady]:
+        """Why this node must not be relied on now, the most final reason first; empty when it may be.
 
-        It is known beforehand, from each heartbeat and each change of belief: to ask costs next to nothing."""
+        They are known beforehand, from each heartbeat and each change of belief: to ask costs next to nothing."""
         if trio.current_time() > self._judged_at + self._limits.deaf_after:
-            return "its clock has not been looked at for some time"
-        return self._reason
+            return (NotReady(Standing.STALLED, "its clock has not been looked at for some time"),)
+        return self._reasons
+
+    def why_not_ready(self) -> str | None:
+        """The first of the reasons, in words; None when there is none."""
+        reasons = self.reasons()
+        return reasons[0].why if reasons else None
+
+    @property
+    def standing(self) -> Standing:
+        """Where this node stands in the cluster."""
+        reasons = self.reasons()
+        return reasons[0].standing if reasons else Standing.LIVE
 
     async def judged_anew(self) -> None:
-        """Wait until `why_not_ready` or `has_to_move_clients` changes."""
+        """Wait until `reasons` or `has_to_move_clients` changes."""
         await self._judged_anew.wait()
 
     # -- what arrives --
@@ -339,17 +354,18 @@ class Mesh:
 
     def _judge(self) -> None:
         self._judged_at, self._is_judgement_due = trio.current_time(), False
-        core, before = self._core, (self._reason, self.has_to_move_clients)
-        self._reason = core.why_not_ready()
+        core, before = self._core, (self._reasons, self.has_to_move_clients)
+        self._reasons = core.reasons()
         is_anybody_there = any(link.is_live and link.takes_clients for link in core.links)
         self.has_to_move_clients = core.senses.is_own_fault and is_anybody_there
-        if before != (self._reason, self.has_to_move_clients):
+        if before != (self._reasons, self.has_to_move_clients):
             self._judged_anew.set()
             self._judged_anew = trio.Event()
 
     def _note_readiness(self) -> None:
         """One line in the log when it changes; looked at as often as the heart beats."""
-        if (reason := self._reason) == self._told_reason:
+        reason = self._reasons[0].why if self._reasons else None
+        if reason == self._told_reason:
             return
         self._told_reason = reason
         if reason is None:
@@ -445,7 +461,7 @@ class Mesh:
     def _turn_over(self) -> None:
         """All that was at hand is done: flush what it caused, and see who was waiting for it."""
         self._observer.turn_over()
-        if self._is_judgement_due or self._reason is not None:
+        if self._is_judgement_due or self._reasons:
             self._judge()
         if self._barriers:
             self._lift_barriers()

@@ -47,9 +47,11 @@ class Admission:
         """The latest life under our own name that somebody knows of."""
         self.bad_cards = 0
         self.refusals = 0
-        self.foreign: dict[str, Card] = {}
+        self.foreign_in_pool: dict[str, Card] = {}
         """Nodes of this cluster that speak no version of the protocol that we speak, as of the last visit to the
         pool."""
+        self._foreign_callers: dict[str, tuple[Card, float]] = {}
+        """The same of those that said hello, and when they did last."""
         self._me = me
         self._peers = peers
         self._readiness = readiness
@@ -59,12 +61,32 @@ class Admission:
         self._ask_seeds_at = now
         self._seed_refusals: dict[str, str] = {}
 
+    @property
+    def foreign(self) -> dict[str, Card]:
+        """All nodes of this cluster that speak no version of the protocol that we speak: those in the pool, and those
+        that called lately."""
+        return {node: card for node, (card, _) in self._foreign_callers.items()} | self.foreign_in_pool
+
+    @property
+    def refused_by(self) -> list[tuple[str, str | None, str]]:
+        """Who did not let us in when it was asked last: its address, its name unless it is a seed that we know no
+        more of, and why, in its words."""
+        links = self._peers.links.values()
+        refusing = [(link.card.router, link.id, link.refusal) for link in links if link.refusal is not None]
+        known = {address for address, _, _ in refusing}
+        seeds = [(seed, None, why) for seed, why in self._seed_refusals.items() if seed not in known]
+        return [*refusing, *seeds]
+
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do; `inf` when there is nothing to expect."""
         return self._ask_seeds_at if self._seeds else float("inf")
 
     def time_passed(self, now: float, out: list[Effect]) -> None:
-        """Greet the seeds that are not linked."""
+        """Greet the seeds that are not linked. Forget who called so long ago that a peer would not be missed any
+        more."""
+        since = now - self._limits.forget_after
+        for node in [node for node, (_, called_at) in self._foreign_callers.items() if called_at < since]:
+            del self._foreign_callers[node]
         if now < self.next_deadline():
             return
         self._ask_seeds_at = now + self._limits.greet_at_most
@@ -72,14 +94,16 @@ class Admission:
         linked = {
             address for card in cards for address in (card.router, card.seen_from(self._me.card).router)
         }
+        for seed in linked:
+            self._seed_refusals.pop(seed, None)  # it is asked as a peer now, and what it says is on its link
         hello = messages.Hello(self._me.id, self._me.epoch, self._me.sealed_card, self._me.nonce())
         out += [AskAt(seed, messages.encode(hello)) for seed in self._seeds if seed not in linked]
 
     def pool_was_read(self, sealed: Iterable[bytes], now: float, out: list[Effect]) -> set[str]:
         """Learn the cards of all nodes that are in the pool; returns the names of those that we can work with."""
-        before, self.foreign = self.foreign, {}
+        before, self.foreign_in_pool = self.foreign_in_pool, {}
         learned = self.learn_all(sealed, "the pool", now, out)
-        for node, card in self.foreign.items():
+        for node, card in self.foreign_in_pool.items():
             if node not in before or before[node].epoch.boot != card.epoch.boot:
                 fields = {"peer": node, "version": card.version, "reason": card.versions_with(self._me.card)}
                 out.append(Belief("peer speaks another protocol", fields, is_warning=True))
@@ -112,6 +136,8 @@ class Admission:
             if _is_worth_a_line(self.refusals):
                 fields = {"peer": hello.origin, "reason": reason, "count": self.refusals}
                 out.append(Belief("hello refused", fields, is_warning=True))
+            if card is not None and not card.speaks_with(self._me.card):
+                self._note_foreign_caller(card, now)
             answer = messages.Refused(self._me.id, self._me.epoch, hello.nonce, reason, known)
             out.append(Answer(identity, messages.encode(answer)))
             return
@@ -143,6 +169,7 @@ class Admission:
         self._seed_refusals.pop(node, None)
         known = self._peers.links.get(card.id)
         link = self._learn(card, welcome.card, now, out)
+        link.refusal = None
         link.heard(now, out)
         if link is known:
             link.welcomed(welcome.nonce, now, out)
@@ -191,13 +218,18 @@ class Admission:
 
     def _found_foreign(self, card: Card, out: list[Effect]) -> None:
         """It cannot be talked with; a life of it before that could is over."""
-        if card.id in self.foreign or len(self.foreign) < FOREIGN_AT_MOST:
-            self.foreign[card.id] = card
+        if card.id in self.foreign_in_pool or len(self.foreign_in_pool) < FOREIGN_AT_MOST:
+            self.foreign_in_pool[card.id] = card
         link = self._peers.links.get(card.id)
         if link is not None and link.epoch.boot < card.epoch.boot:
             self._peers.forget(link, out)
 
+    def _note_foreign_caller(self, card: Card, now: float) -> None:
+        if card.id in self._foreign_callers or len(self._foreign_callers) < FOREIGN_AT_MOST:
+            self._foreign_callers[card.id] = card, now
+
     def _learn(self, card: Card, sealed: bytes, now: float, out: list[Effect]) -> Link:
+        self._foreign_callers.pop(card.id, None)
         link = self._peers.learn(card, now, out)
         if link.card is card:
             link.sealed_card = sealed

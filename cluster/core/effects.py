@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from cluster.core.identity import Card, Epoch
+from cluster.core.identity import Card
 from cluster.core.messages import Notification
 
 
@@ -62,8 +62,6 @@ class Disconnect(_Effect, frozen=True):
 
 class Announce(_Effect, frozen=True):
     """This node's epoch changed: renew its card in the pool."""
-
-    epoch: Epoch
 
 
 class MoveTopic(_Effect, frozen=True):

@@ -86,7 +86,7 @@ class Link:
         self.epoch = card.epoch
         self.sync = Sync.GREETING
         self.liveness = Liveness(limits, now)
-        self.hearing, self.slice = Hearing(now), PeerSlice(card.id)
+        self.hearing, self.slice = Hearing(limits, now), PeerSlice(card.id)
         self.mailbox = Mailbox(card.id, limits, self._ask_for_notifications)
         self.outgoing: Outbound[Notification, list[str]] = Outbound(
             limits.notify_log_bytes, limits.log_age, _rooms_of, limits.cut_items
@@ -209,7 +209,6 @@ class Link:
         """The peer accepts us."""
         if self.sync is Sync.GREETING and nonce == self._nonce:
             self._was_welcomed = True
-            self.refusal = None
             self._greeted(now, out)
 
     def probed(self, nonce: int, now: float, out: list[Effect]) -> None:

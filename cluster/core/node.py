@@ -2,7 +2,7 @@
 
     facts       cards_read, pool_failed, published, asked, answered, hung_up, time_passed
     requests    say (rooms and notifications), flush, reset, drain, leave
-    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, why_not_ready, senses, links
+    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, reasons, why_not_ready, senses, links
 
 Every fact and request returns the effects to carry out, in order.
 
@@ -28,6 +28,7 @@ from cluster.core.publisher import Publisher
 from cluster.core.readiness import Readiness
 from cluster.core.rubbish import Rubbish
 from cluster.core.senses import Senses
+from cluster.core.standing import NotReady
 from cluster.errors import FrameError
 
 OUTBID_STEP = 1000
@@ -122,9 +123,18 @@ class MeshNode:
         """Whether those whom this node found at its start are still waited for."""
         return self._readiness.is_joining(self.links, self._me.epoch)
 
+    def reasons(self) -> list[NotReady]:
+        """Why this node must not be relied on now, the most final reason first; empty when it may be."""
+        complaint = self.senses.complaint
+        return [
+            *([] if complaint is None else [complaint]),
+            *self._readiness.reasons(self.links, self._me.epoch),
+        ]
+
     def why_not_ready(self) -> str | None:
-        """The reason, for people, why this node must not be relied on now; None when it may be."""
-        return self.senses.complaint or self._readiness.why_not(self.links, self._me.epoch)
+        """The first of the reasons, in words; None when there is none."""
+        reasons = self.reasons()
+        return reasons[0].why if reasons else None
 
     def reset_waits_for(self) -> list[str]:
         """Peers that have not taken the last reset yet, or between which and any other node a slice is not read
@@ -191,7 +201,7 @@ class MeshNode:
         carded = self.admission.pool_was_read(sealed, now, out)
         self._readiness.unreadable_cards = self.admission.bad_cards - bad_before
         self._readiness.foreign = {
-            node: card.versions_with(self._me.card) for node, card in self.admission.foreign.items()
+            node: card.versions_with(self._me.card) for node, card in self.admission.foreign_in_pool.items()
         }
         self._peers.pool_was_read(carded)
         self._outbid_if_known(now, out)
@@ -311,7 +321,7 @@ class MeshNode:
         card = msgspec.structs.replace(self._me.card, epoch=epoch)
         self._me.take_card(card, self._seal(card))
         self.say.restart_state()
-        out.append(Announce(epoch))
+        out.append(Announce())
         self.say.heartbeat(now, out)
         for link in self.links:
             if link.is_live:
@@ -433,6 +443,7 @@ class MeshNode:
         self.senses.stalled(late, now)
         for link in self.links:
             link.liveness.forgive(late, now)
+            link.hearing.forgive(late, now)
         if late >= self._limits.silent_after:
             self._readiness.was_stalled(late, {link.id for link in self._peers.alive()})
             for link in self.links:

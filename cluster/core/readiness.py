@@ -7,12 +7,13 @@ count: it is for finding each other only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from cluster.core.identity import Epoch
 from cluster.core.limits import Limits
 from cluster.core.link import Link
 from cluster.core.liveness import Health
+from cluster.core.standing import NotReady, Standing
 
 OUTBIDS_AT_MOST = 3
 """A clock that went back costs one; more mean that two living nodes fight over one name."""
@@ -66,28 +67,30 @@ class Readiness:
         """Whether those whom this node found at its start are still waited for."""
         return self._why_not_joined({link.id: link for link in links}, epoch) is not None
 
-    def why_not(self, links: Iterable[Link], epoch: Epoch) -> str | None:
-        """The reason why the node is not ready, or None when it is. `epoch` is the node's own."""
-        if self.is_leaving:
-            return "this node is leaving the cluster"
-        if self.is_draining:
-            return "this node is drained: its clients go to other nodes"
+    def reasons(self, links: Iterable[Link], epoch: Epoch) -> Iterator[NotReady]:
+        """Why the node is not ready, the most final reason first; nothing when it is. `epoch` is the node's own."""
         peers = {link.id: link for link in links}
+        if self.is_leaving:
+            yield NotReady(Standing.LEAVING, "this node is leaving the cluster")
+        if self.is_draining:
+            yield NotReady(Standing.DRAINING, "this node is drained: its clients go to other nodes")
         if self.is_name_taken:
-            return "another living node uses this node's name: give each node its own"
-        reason = self._why_not_joined(peers, epoch)
-        if reason is not None:
-            return reason
+            yield NotReady(Standing.TWIN, "another living node uses this node's name: give each node its own")
+        if (why := self._why_not_joined(peers, epoch)) is not None:
+            yield NotReady(Standing.JOINING, why)
         self._stale_peers = {
             peer for peer in self._stale_peers & peers.keys() if not _is_settled(peers[peer], epoch)
         }
         if self._stale_peers:
-            names = ", ".join(sorted(self._stale_peers))
-            return f"it was stalled for {self._stalled_s:.1f} s, and reads again what {names} holds"
+            names, stalled_s = ", ".join(sorted(self._stale_peers)), self._stalled_s
+            yield NotReady(
+                Standing.SYNCING, f"it was stalled for {stalled_s:.1f} s, and reads again what {names} holds"
+            )
         live = 1 + sum(link.is_live for link in peers.values())
         if live < self._limits.minimum_nodes:
-            return f"{live} of at least {self._limits.minimum_nodes} nodes are here"
-        return None
+            yield NotReady(
+                Standing.WAITING, f"{live} of at least {self._limits.minimum_nodes} nodes are here"
+            )
 
     def _why_not_joined(self, peers: dict[str, Link], epoch: Epoch) -> str | None:
         if self._has_joined:

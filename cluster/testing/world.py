@@ -19,7 +19,7 @@ from typing import Any
 
 from cluster.core import effects as fx
 from cluster.core.effects import Effect
-from cluster.core.identity import Card, Epoch
+from cluster.core.identity import PROTOCOL, Card, Epoch
 from cluster.core.limits import Limits
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
@@ -98,14 +98,26 @@ class World:
 
     # -- the life of nodes --
 
-    def start(self, name: str, boot: int | None = None, seeds: Sequence[str] = ()) -> SimNode:
+    def start(
+        self,
+        name: str,
+        boot: int | None = None,
+        seeds: Sequence[str] = (),
+        protocol: tuple[int, int] = (PROTOCOL, PROTOCOL),
+    ) -> SimNode:
         """A new life of a node, on the addresses of that name. `boot` is what its wall clock says, `seeds` names nodes
-        that it may ask for the others."""
+        that it may ask for the others, `protocol` is the range of versions that it says to speak."""
         if name in self.nodes:
             raise ValueError(f"{name} is running")
         boot = self.wall_clock(name) if boot is None else boot
         self._boots.add((name, boot))
-        card = Card(id=name, epoch=Epoch(boot, 0), pub=f"mem://{name}/pub", router=f"mem://{name}/router")
+        card = Card(
+            id=name,
+            epoch=Epoch(boot, 0),
+            pub=f"mem://{name}/pub",
+            router=f"mem://{name}/router",
+            protocol=protocol,
+        )
         core = MeshNode(
             card,
             self.limits,

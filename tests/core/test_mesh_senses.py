@@ -13,6 +13,9 @@ from cluster.core.senses import Senses
 from cluster.testing import LawBroken, SimNode, World
 from cluster.testing.world import SAID_WITHIN_S
 
+SAID_OF_LINK_WITHIN_S = 4.0
+"""What is said of one link has to last for a heartbeat more, and to be told by the other end."""
+
 DEAF = "it is deaf: nothing that is published for it arrives, not even from itself"
 MUTE = "it is mute: what it publishes does not come back to it, and what others publish arrives"
 
@@ -28,6 +31,10 @@ def cluster_of(names: str) -> tuple[World, list[SimNode]]:
 
 def complaints(nodes: list[SimNode]) -> list[str | None]:
     return [node.core.why_not_ready() for node in nodes]
+
+
+def said_of_links(node: SimNode) -> list[tuple[str, object]]:
+    return [(event, fields["peer"]) for _, event, fields in node.beliefs if event.startswith("link ")]
 
 
 def is_published(frame: bytes, *kinds: type[messages.Message]) -> bool:
@@ -93,6 +100,65 @@ def test_one_link_that_does_not_work_is_nobodys_fault() -> None:
     )
     world.run(10)
     assert complaints(nodes) == [None, None, None]
+
+
+def test_of_one_link_that_does_not_work_each_end_says_so_once_and_when_it_works_again() -> None:
+    world, nodes = cluster_of("abc")
+    a, b, c = nodes
+    world.weather.is_lost = lambda sender, receiver, frame: (
+        (sender, receiver) == (a, b) and is_published(frame)
+    )
+    assert world.run_until(lambda: said_of_links(b), 6) < SAID_OF_LINK_WITHIN_S
+    world.run(10)
+    assert said_of_links(b) == [("link deaf or mute", "a")]
+    assert said_of_links(a) == [("link deaf or mute", "b")]
+    assert said_of_links(c) == []
+    world.heal()
+    world.run(2)
+    assert said_of_links(b) == [("link deaf or mute", "a"), ("link works again", "a")]
+    assert said_of_links(a) == [("link deaf or mute", "b"), ("link works again", "b")]
+
+
+def test_what_is_known_of_both_directions_of_a_link() -> None:
+    world, (a, b) = cluster_of("ab")
+    (here,), (there,) = a.core.links, b.core.links
+    assert [end.hearing.hears(world.now) for end in (here, there)] == [True, True]
+    assert [end.hearing.is_heard(world.now) for end in (here, there)] == [True, True]
+    world.weather.is_lost = lambda sender, _receiver, frame: (
+        sender is a and is_published(frame, messages.Notify)
+    )
+    world.run(5)
+    assert (here.hearing.hears(world.now), here.hearing.is_heard(world.now)) == (True, False)
+    assert (there.hearing.hears(world.now), there.hearing.is_heard(world.now)) == (False, True)
+    assert 3 < world.now - here.hearing.arrived_at < 7
+    world.cut(b, a)
+    world.run(5)
+    assert here.hearing.is_heard(world.now) is None, "it has not said so lately"
+
+
+@pytest.mark.parametrize("impair", ["deafen", "silence"])
+def test_who_is_deaf_or_mute_itself_blames_no_link(impair: str) -> None:
+    world, (a, *others) = cluster_of("abcd")
+    getattr(world, impair)(a)
+    world.run(10)
+    assert said_of_links(a) == []
+    for other in others:
+        assert said_of_links(other) == [("link deaf or mute", "a")]
+    world.heal()
+    world.run(10)
+    assert said_of_links(a) == []
+    for other in others:
+        assert said_of_links(other) == [("link deaf or mute", "a"), ("link works again", "a")]
+
+
+def test_pauses_and_deaths_say_nothing_of_links() -> None:
+    world, nodes = cluster_of("abcd")
+    for _ in range(5):
+        world.pause(nodes[0], 8)
+        world.run(12)
+    world.crash(nodes[3])
+    world.run(10)
+    assert [said_of_links(node) for node in nodes] == [[], [], [], []]
 
 
 def test_who_hears_nobody_is_no_witness() -> None:

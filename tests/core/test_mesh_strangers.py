@@ -163,9 +163,32 @@ class TestKeptOut:
         core = node(card("a"), seeds=(SEED,))
         assert said(core.kept_out(SEED), "refused by peer") == [{"peer": SEED, "reason": KEPT_OUT}]
         assert core.kept_out(SEED) == []
+        assert core.admission.refused_by == [(SEED, None, KEPT_OUT)]
         welcome = messages.Welcome("b", Epoch(1, 0), SEALER.seal(card("b")), 1, [])
         core.answered(SEED, messages.encode(welcome), 0.1)
+        assert core.admission.refused_by == []
         assert said(core.kept_out(SEED), "refused by peer"), "it is news again"
+
+    def test_a_seed_that_is_found_as_a_peer_is_no_seed_any_more(self) -> None:
+        peer = msgspec.structs.replace(card("b"), router=SEED)
+        core = node(card("a"), seeds=(SEED,))
+        core.kept_out(SEED)
+        core.cards_read([SEALER.seal(peer)], 0)
+        core.kept_out("b")
+        assert core.admission.refused_by == [(SEED, "b", KEPT_OUT)], "and not twice"
+        hello = messages.Hello("b", peer.epoch, SEALER.seal(peer), 1)
+        core.asked(b"b", messages.encode(hello), 0.1)
+        welcome = messages.Welcome("b", Epoch(1, 0), SEALER.seal(peer), 1, [])
+        core.answered("b", messages.encode(welcome), 0.1)
+        core.time_passed(2)
+        assert core.admission.refused_by == []
+
+    def test_how_many_refusals_are_remembered_is_bounded_by_who_is_asked(self) -> None:
+        core = node(card("a"), seeds=(SEED,))
+        for number in range(100):
+            core.kept_out(f"tcp://10.0.0.2:{number}")
+        core.kept_out(SEED)
+        assert [address for address, _, _ in core.admission.refused_by] == [SEED]
 
     def test_who_is_not_known_is_not_named(self) -> None:
         assert node(card("a")).kept_out("x") == []
@@ -222,3 +245,12 @@ class TestVersions:
         core = node(card("a"))
         core.cards_read([SEALER.seal(card(f"n{number}", protocol=(2, 2))) for number in range(5)], 0)
         assert len(core.admission.foreign) == 2
+
+    def test_how_many_callers_are_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cluster.core.admission.FOREIGN_AT_MOST", 2)
+        core = node(card("a"))
+        for number in (0, 1, 1, 2, 3):
+            caller = card(f"n{number}", protocol=(2, 2))
+            hello = messages.Hello(caller.id, caller.epoch, SEALER.seal(caller), 1)
+            core.asked(caller.id.encode(), messages.encode(hello), 0)
+        assert list(core.admission.foreign) == ["n0", "n1"]
