@@ -1,7 +1,8 @@
 """The API controller `cluster/cluster`: four actions for operators and load balancers.
 
-A node that is not ready answers health, status and reset with 503 and the message `ko`, the reason in `props`. (The
-plugin that the names come from said 404; load balancers and people expect 503.)
+A node that is not ready answers health and reset with 503 and the message `ko`, the reason in `props`. (The plugin that
+the names come from said 404; load balancers and people expect 503.) Its status it gives all the same: that is when
+somebody asks for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,22 +59,22 @@ class ClusterController:
 
         Returns at once, with how many are still attached; asked again, it only tells that. Raises 403."""
         self._access.check(request)
-        mesh = self._mesh()
-        if mesh is None:
-            raise ApiError("cluster.node.not_ready", NOT_STARTED)
-        mesh.drain()
+        self._open_mesh().drain()
         self._core.gate.close(DRAINED)
         return {"clients": self._core.gate.clients}
 
     @action(http=[("GET", "/status")], public=True)
     def status(self, _request: Request) -> dict[str, Any]:
-        """The cluster as this node sees it."""
-        return cluster_status(self._ready_mesh(), self._core, self._dropped)
+        """The cluster as this node sees it; also of one that is not ready, and why."""
+        return cluster_status(self._open_mesh(), self._core, self._dropped)
 
     def _ready_mesh(self) -> Mesh:
-        mesh = self._mesh()
-        if mesh is None:
-            raise ApiError("cluster.node.not_ready", NOT_STARTED)
+        mesh = self._open_mesh()
         if (reason := mesh.why_not_ready()) is not None:
             raise ApiError("cluster.node.not_ready", reason)
+        return mesh
+
+    def _open_mesh(self) -> Mesh:
+        if (mesh := self._mesh()) is None:
+            raise ApiError("cluster.node.not_ready", NOT_STARTED)
         return mesh

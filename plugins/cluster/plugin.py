@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 import trio
 
-from cluster import BindError, ConfigurationError, Identity, Mesh, Transport, open_mesh
+from cluster import BindError, ConfigurationError, Identity, Mesh, Pool, Transport, open_mesh
 from cluster.adapters.addresses import resolve
 from cluster.adapters.redis_pool import RedisPool
 from cluster.adapters.zeromq import ZeroMqTransport
@@ -59,9 +59,9 @@ class ClusterPlugin(Plugin):
         try:
             async with open_mesh(
                 self._resolved(),
-                self._identity(),
+                self.identity(),
                 transport=self.transport(),
-                pool=self._pool(),
+                pool=self.pool(),
                 observer=self._bridge,
                 defer=core.turn.defer,
                 log=self.context.log,
@@ -78,13 +78,26 @@ class ClusterPlugin(Plugin):
         except (BindError, ConfigurationError) as error:
             raise PluginError(f"[cluster] {error}") from error
 
-    def _pool(self) -> RedisPool:
+    def pool(self) -> Pool:
+        """Where the nodes find each other; a subclass may put something else in its place."""
         config = self._config
         return RedisPool(config.redis, config.name, login=config.redis_login, tls=config.redis_tls)
 
     def transport(self) -> Transport:
         """What carries the mesh's frames; a subclass may put something else in its place."""
         return ZeroMqTransport()
+
+    def identity(self) -> Identity:
+        """Who this node says to be; a subclass may say something else."""
+        node = self.context.node
+        return Identity(
+            node_id=node.id,
+            started_at=node.started_at,
+            host=node.host,
+            url=node.url(),
+            version=node.version,
+            near=None if node.worker is None else near_of(node.worker, node.worker.number),
+        )
 
     async def _keep_gate(self, mesh: Mesh) -> None:
         """Send clients elsewhere for as long as this node is deaf or mute, until cancelled."""
@@ -104,17 +117,6 @@ class ClusterPlugin(Plugin):
             return attrs.evolve(self._config, bindings=bound)
         seeds = (*(near.router for near in siblings_of(worker)), *self._config.seeds)
         return attrs.evolve(self._config, bindings=bindings_of(worker, bound), seeds=seeds)
-
-    def _identity(self) -> Identity:
-        node = self.context.node
-        return Identity(
-            node_id=node.id,
-            started_at=node.started_at,
-            host=node.host,
-            url=node.url(),
-            version=node.version,
-            near=None if node.worker is None else near_of(node.worker, node.worker.number),
-        )
 
     def _why_not_ready(self) -> str | None:
         return NOT_STARTED if self._mesh is None else self._mesh.why_not_ready()

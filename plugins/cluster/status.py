@@ -1,7 +1,8 @@
 """The cluster as one node sees it, for operators: Kuzzle's three fields per node, and what helps at night.
 
 `pool` are the other nodes that are alive. `unreachable` are those that were, or whose card is in the pool, and that
-do not answer now. Times are milliseconds: `…_at` since 1970, others durations.
+do not answer now. `foreign` cannot be talked with, and `refused_by` do not let this one in. Times are milliseconds:
+`…_at` since 1970, others durations.
 """
 
 import time
@@ -27,7 +28,8 @@ def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict
         "current": {
             **_node(core.card),
             "ready": mesh.why_not_ready() is None,
-            "state": "live",
+            "state": mesh.standing.value,
+            "reasons": [reason.why for reason in mesh.reasons()],
             "rooms": core.say.rooms,
             "epoch": str(core.epoch),
             "pool": _pool(mesh),
@@ -45,6 +47,9 @@ def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict
         "foreign": [
             {**_node(card), "reason": card.versions_with(core.card)}
             for card in core.admission.foreign.values()
+        ],
+        "refused_by": [
+            {"id": node, "router": address, "reason": why} for address, node, why in core.admission.refused_by
         ],
     }
 
@@ -76,6 +81,10 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
             "heard_ms_ago": round(1000 * (now - link.liveness.last_heard)),
             "knows_us": link.is_known_to_peer,
             "refusal": link.refusal,
+            "hears": link.hearing.hears(now),
+            "hears_ms_ago": round(1000 * (now - link.hearing.told_at)),
+            "is_heard": link.hearing.is_heard(now),
+            "is_heard_ms_ago": _heard_ms_ago(link, now),
             "slice": {"applied": link.state_position, "tail": link.state_tail},
             "sent": {
                 "notifications": sent.tail,
@@ -98,6 +107,10 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
             "resyncs": link.resyncs,
         },
     }
+
+
+def _heard_ms_ago(link: Link, now: float) -> int | None:
+    return round(1000 * (now - link.hearing.arrived_at)) if link.hearing.has_canaries else None
 
 
 def _state(link: Link) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from server.cli.client import Answer, NoAnswer, ask, is_url
 from server.cli.failure import FAILED, MISUSED, fail
-from server.cli.status_table import status_table
+from server.cli.status_table import remarks, status_table
 
 WIDE = 130
 """Columns of a terminal from which on the mesh's addresses fit into the table, too."""
@@ -64,13 +64,17 @@ def _token_option(command: F) -> F:
 @_url_option
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON, for programs.")
 def status(url: str, as_json: bool) -> None:
-    """Show the nodes of the cluster, as one of them sees it."""
+    """Show the nodes of the cluster, as one of them sees it; of that one also why it is not ready."""
     answer = _asked(url, "/_plugin/cluster/status")
     if as_json:
         click.echo(json.dumps(answer.result, indent=2, ensure_ascii=False))
     else:
         console = _console()
-        console.print(status_table(answer.result, time.time(), is_wide=_is_wide(console)))
+        console.print(
+            status_table(answer.result, time.time(), is_wide=_is_wide(console)),
+            *remarks(answer.result),
+            sep="\n",
+        )
 
 
 @click.command(short_help="Tell by words and exit code whether a node is ready.")
@@ -156,11 +160,12 @@ def _look(url: str, *, is_wide: bool) -> Group | Text:
         answer = ask(url, "/_plugin/cluster/status")
     except NoAnswer as error:
         return Text(str(error), style="red")
-    if answer.status != 200:
+    if answer.status != 200:  # its mesh is not started, or it is of a version that says no more than that
         return Text(f"The node at {url} is not ready: {answer.reason}", style="yellow")
     now = time.time()
     seen = f"as {url} sees it at {time.strftime('%H:%M:%S', time.localtime(now))}; Ctrl-C ends this"
-    return Group(status_table(answer.result, now, is_wide=is_wide), Text(seen, style="dim"))
+    table = status_table(answer.result, now, is_wide=is_wide)
+    return Group(table, *remarks(answer.result), Text(seen, style="dim"))
 
 
 def _asked(url: str, path: str, method: str = "GET", token: str | None = None) -> Answer:

@@ -327,9 +327,11 @@ async def _ask(view: NodeView) -> None:
     except NoAnswer:
         state, reason = "not ready", "it does not answer"
     else:
-        state, reason = ("ready", "") if answer.status == 200 else ("not ready", answer.reason)
+        state, reason = "not ready", answer.reason
         if answer.status == 200:
-            view.count, view.rooms = answer.result["count"], answer.result["current"].get("rooms", 0)
+            current = answer.result["current"]
+            view.count, view.rooms = answer.result["count"], current["rooms"]
+            state, reason = ("ready" if current["ready"] else "not ready"), "; ".join(current["reasons"])
     if view.state == "ended":  # while it was asked
         return
     if state == "not ready" and view.state == "joining":

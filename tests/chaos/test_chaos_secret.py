@@ -80,9 +80,11 @@ async def late_comer_stays_outside(cluster: ChaosCluster) -> None:
         await eventually(
             lambda: sum("refused by peer" in line for line in late.log) == 3, "it is told by each"
         )
-        reply = await late.get("/_plugin/cluster/status")
-        assert reply.status == 503
-        assert "the secret" in str(reply.json)
+        seen = (await late.get("/_plugin/cluster/status")).result
+        assert (seen["current"]["ready"], seen["current"]["state"], seen["count"]) == (False, "joining", 1)
+        assert "the secret" in seen["current"]["reasons"][0]
+        assert {refusal["router"] for refusal in seen["refused_by"]} == set(seeds.split(","))
+        assert all("the secret" in refusal["reason"] for refusal in seen["refused_by"])
         for status in (await cluster.statuses()).values():
             assert status["count"] == 3
             assert status["current"]["strangers"] > 0

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cluster.core.standing import Standing
 from plugins.cluster.controller import NOT_STARTED
 from server.core.notifications import LossNotification, RoomLoss
 from server.core.values import decode_json, encode_json
@@ -119,13 +120,21 @@ def test_every_reason_not_to_be_ready_is_explained() -> None:
 
 
 def reasons_not_to_be_ready() -> Iterator[str]:
-    """Yield what functions named `why_not…` can return, with `…` for what differs."""
+    """Yield what every `NotReady` says, and what functions named `why_not…` can return, with `…` for what differs."""
     for path in GIVE_REASONS:
-        for function in ast.walk(ast.parse((ROOT / path).read_text())):
-            if isinstance(function, ast.FunctionDef) and "why_not" in function.name:
-                for part in ast.walk(function):
-                    if isinstance(part, ast.Return):
-                        yield from _texts(part.value)
+        for part in ast.walk(ast.parse((ROOT / path).read_text())):
+            match part:
+                case ast.Call(func=ast.Name(id="NotReady"), args=[_, why]):
+                    yield from _texts(why)
+                case ast.FunctionDef(name=name) if "why_not" in name:
+                    for inner in ast.walk(part):
+                        if isinstance(inner, ast.Return):
+                            yield from _texts(inner.value)
+
+
+def test_every_state_of_a_node_is_explained() -> None:
+    told = {re.sub("`", "", row[0]) for row in table_rows(section(OPERATE, "States of a node"))}
+    assert told == {standing.value for standing in Standing}
 
 
 def _texts(value: ast.expr | None) -> Iterator[str]:

@@ -115,7 +115,7 @@ async def test_the_wrong_verb_is_refused() -> None:
         assert "POST" in reply.headers["allow"]
 
 
-@pytest.mark.parametrize(("verb", "action"), [("GET", "health"), ("GET", "status"), ("POST", "reset")])
+@pytest.mark.parametrize(("verb", "action"), [("GET", "health"), ("POST", "reset")])
 async def test_not_ready_is_503_with_the_reason(verb: str, action: str) -> None:
     settings = {"cluster.minimum_nodes": 2}
     async with redis_server() as redis, running_node(redis=redis.url, settings=settings) as node:

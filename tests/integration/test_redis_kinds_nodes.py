@@ -125,9 +125,11 @@ async def test_a_wrong_password_is_said_and_not_shown() -> None:
         async with running_node(redis=wrong, settings={"cluster.name": "test", "log.level": "debug"}) as node:
 
             async def says_why() -> bool:
-                reply = await node.get("/_plugin/cluster/status")
-                assert reply.status == 503
-                return f"Redis at {at} does not accept the user and password" in repr(reply.body)
+                current = (await node.get("/_plugin/cluster/status")).result["current"]
+                assert (current["ready"], current["state"]) == (False, "joining")
+                assert current["pool"]["unreachable_since"] is not None
+                why = f"Redis at {at} does not accept the user and password"
+                return why in current["pool"]["error"] and why in current["reasons"][0]
 
             await eventually(says_why)
             assert_is_silent_about_passwords(await everything_said_by(node))

@@ -22,7 +22,7 @@ from server.cli.children import PYTHON_M, open_child
 from server.cli.client import NoAnswer, ask
 from server.cli.commands import COMMANDS, shoal
 from server.cli.reference import bundled_tables, reference
-from server.cli.status_table import age, status_table
+from server.cli.status_table import REMARKS_AT_MOST, age, remarks, status_table
 from server.cli.up_screen import NodeView, Screen, node_table
 from support.waiting import eventually
 
@@ -52,6 +52,25 @@ STATUS = {
     },
     "pool": [{"id": "calm-crab-0001", "state": "silent"}],
     "unreachable": [{"id": "dry-eel-0002", "state": "down"}],
+}
+
+
+STATUS_NOT_READY = {
+    "count": 1,
+    "current": {
+        "id": "brave-otter-3f9c",
+        "state": "joining",
+        "ready": False,
+        "reasons": ["the pool cannot be read: no Redis", "1 of at least 2 nodes are here"],
+        "pool": {"reachable": False, "error": "no Redis"},
+    },
+    "pool": [],
+    "unreachable": [],
+    "foreign": [{"id": "old-cod-0003", "reason": "old-cod-0003 speaks version 1"}],
+    "refused_by": [
+        {"id": None, "router": "tcp://10.0.0.5:7510", "reason": "another secret"},
+        {"id": "calm-crab-0001", "router": "tcp://10.0.0.6:7510", "reason": "another name"},
+    ],
 }
 
 
@@ -152,6 +171,20 @@ def test_status_shows_every_node() -> None:
     assert re.search(r"dry-eel-0002 +down", shown.output)
 
 
+def test_status_of_a_node_that_is_not_ready_says_why_and_who_does_not_work_with_it() -> None:
+    with answering(success(STATUS_NOT_READY)) as (url, _):
+        shown = run("status", "--url", url)
+    assert shown.exit_code == 0, "it was answered"
+    assert re.search(r"brave-otter-3f9c +joining", shown.output)
+    assert [line for line in shown.output.splitlines() if ": " in line] == [
+        "brave-otter-3f9c is not ready: the pool cannot be read: no Redis",
+        "brave-otter-3f9c is not ready: 1 of at least 2 nodes are here",
+        "tcp://10.0.0.5:7510 does not let brave-otter-3f9c in: another secret",
+        "calm-crab-0001 does not let brave-otter-3f9c in: another name",
+        "old-cod-0003 cannot work with brave-otter-3f9c: old-cod-0003 speaks version 1",
+    ]
+
+
 def test_status_as_json_is_the_result_and_nothing_else() -> None:
     with answering(success(STATUS)) as (url, _):
         assert json.loads(run("status", "--url", url, "--json").output) == STATUS
@@ -239,6 +272,12 @@ async def test_watch_shows_the_cluster_again_and_again_until_ctrl_c() -> None:
             assert (await child.wait()).exit_code == 0
 
 
+async def test_watch_shows_why_a_node_is_not_ready() -> None:
+    with answering(success(STATUS_NOT_READY)) as (url, _):
+        async with open_child("watch", [*PYTHON_M, "server", "watch", "--url", url]) as child:
+            await child.line("brave-otter-3f9c is not ready: the pool cannot be read: no Redis")
+
+
 async def test_watch_goes_on_when_the_node_does_not_answer(unused_url: str) -> None:
     async with open_child("watch", [*PYTHON_M, "server", "watch", "--url", unused_url]) as child:
         await child.line("No node answers at")
@@ -315,9 +354,36 @@ def test_the_status_fits_into_an_ordinary_terminal() -> None:
     assert "tcp://" not in text
 
 
-@pytest.mark.parametrize("status", [{}, {"current": None, "pool": None}, {"count": 0, "pool": [{}]}])
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"current": None, "pool": None},
+        {"count": 0, "pool": [{}]},
+        {"current": {"ready": False}, "foreign": [{}], "refused_by": [{}]},
+    ],
+)
 def test_an_answer_of_another_version_is_shown_as_far_as_it_goes(status: dict[str, Any]) -> None:
     assert "node" in shown(status_table(status, 0.0, is_wide=True))
+    assert len(remarks(status)) == (3 if "foreign" in status else 0)
+
+
+def test_a_ready_node_without_a_pool_says_that_and_a_healthy_one_nothing() -> None:
+    away = {"id": "a", "ready": True, "pool": {"reachable": False, "error": "no Redis"}}
+    assert [str(line) for line in remarks({"current": away})] == ["a finds no other nodes: no Redis"]
+    assert remarks(STATUS) == []
+
+
+def test_a_node_that_is_live_and_not_ready_is_shown_as_that() -> None:
+    status = {"current": {"state": "live", "ready": True}, "pool": [{"state": "live", "ready": False}]}
+    assert shown(status_table(status, 0.0, is_wide=False)).count("live") == 2
+    assert shown(status_table(status, 0.0, is_wide=False)).count("live, not ready") == 1
+
+
+def test_there_are_not_more_remarks_than_somebody_reads() -> None:
+    lines = remarks({"foreign": [{"id": str(number)} for number in range(1000)]})
+    assert len(lines) == REMARKS_AT_MOST + 1
+    assert str(lines[-1]) == f"… and {1000 - REMARKS_AT_MOST} more"
 
 
 def test_the_table_of_up_fits_into_an_ordinary_terminal_in_every_state() -> None:

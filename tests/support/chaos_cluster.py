@@ -51,6 +51,8 @@ class Member:
     _nursery: trio.Nursery
     _prefix: Sequence[str] = ()
     _open_stream: OpenStream = trio.open_tcp_stream
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    """Added to the environment in which it is started: by it a node can be one of another release."""
     _running: Node | None = None
     _end: trio.Event = attrs.field(factory=trio.Event)
     _ended: trio.Event = attrs.field(factory=trio.Event)
@@ -93,6 +95,7 @@ class Member:
                 settings=self.settings,
                 prefix=self._prefix,
                 open_stream=self._open_stream,
+                env=self.env,
             ) as node:
                 task_status.started(node)
                 await self._end.wait()
@@ -129,7 +132,8 @@ class ChaosCluster:
         found = {}
         for node in self.nodes:
             reply = await node.get("/_plugin/cluster/status")
-            found[node.id] = reply.result if reply.status == 200 else None
+            is_ready = reply.status == 200 and reply.result["current"]["ready"]
+            found[node.id] = reply.result if is_ready else None
         return found
 
     async def whole(self, timeout_s: float = WHOLE_S) -> float:
@@ -267,12 +271,13 @@ async def chaos_cluster(
     chaos: Chaos | None = None,
     seeds: bool = False,
     redis_url: str | None = None,
+    envs: Sequence[Mapping[str, str]] = (),
 ) -> AsyncIterator[ChaosCluster]:
     """Run `size` nodes on ports that they keep, with a Redis of their own or that at `redis_url`; give them when they
     are whole.
 
     With `chaos` the line between them is as bad as that, from then on and until the judgement. With `seeds` each knows
-    where the others answer."""
+    where the others answer. `envs` are added to the environments of the first, the second, …"""
     ports = free_ports(3 * size)
     routers = [f"tcp://127.0.0.1:{port}" for port in ports[:size]]
     async with AsyncExitStack() as stack:
@@ -294,7 +299,8 @@ async def chaos_cluster(
             }
             if seeds:
                 own["cluster.seeds"] = [other for other in routers if other != router]
-            members.append(Member(f"node-{number + 1}", own | common, url, nursery))
+            env = envs[number] if number < len(envs) else {}
+            members.append(Member(f"node-{number + 1}", own | common, url, nursery, env=env))
         async with running(ChaosCluster(members, redis, Load(nursery), switch)) as cluster:
             switch.touch()
             yield cluster

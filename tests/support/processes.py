@@ -148,7 +148,8 @@ class Node:
                 reply = await self.get("/_plugin/cluster/status")
             except OSError:
                 return False
-            return reply.status == 200 and reply.result["count"] == count
+            status = reply.result if reply.status == 200 else None
+            return status is not None and status["current"]["ready"] and status["count"] == count
 
         await eventually(sees_all, f"{self.id} is ready in a cluster of {count}", timeout_s)
         if self.child.exit_code is not None:

@@ -58,7 +58,7 @@ def workers_of(supervisor: int) -> dict[str, int]:
 
 async def sees(server: Node, count: int) -> bool:
     reply = await server.get("/_plugin/cluster/status")
-    return reply.status == 200 and reply.result["count"] == count
+    return reply.status == 200 and reply.result["current"]["ready"] and reply.result["count"] == count
 
 
 class Spread:
