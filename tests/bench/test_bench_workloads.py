@@ -20,7 +20,7 @@ from support.bench_machine import LOAD_CORE, busy_shares, pinned
 from support.bench_peers import PEERS, zmq_sink
 from support.bench_report import Measurement, Report
 from support.bench_runs import CPU, P50, P99, RATE, RUNS, SECONDS, attached
-from support.bench_workloads import FILTERS, LATENCIES, RATES, WORKERS, Workload
+from support.bench_workloads import FILTERS, LATENCIES, LOCKED, RATES, WORKERS, Workload
 
 pytestmark = pytest.mark.bench
 
@@ -70,6 +70,17 @@ async def test_workers(name: str, report: Report, folder: Path) -> None:
     async with attached(SHOAL, WORKERS[name], folder) as bench:
         found = await bench.measured()
     for each in found.as_measurements((RATE, CPU), workload="workers", contender=name):
+        report.add(each)
+    assert not found.missing
+
+
+@pytest.mark.workload("locked")
+@pytest.mark.parametrize("name", LOCKED)
+async def test_locked(name: str, report: Report, folder: Path) -> None:
+    async with attached(SHOAL, LOCKED[name], folder) as bench:
+        found = await bench.measured()
+    units = (P50, P99, CPU) if name.startswith("W2") else (RATE, CPU)
+    for each in found.as_measurements(units, workload="locked", contender=name):
         report.add(each)
     assert not found.missing
 

@@ -7,9 +7,9 @@ since a notification says more than the message; that is its own affair, and cou
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -79,6 +79,8 @@ class Task:
     that is one by itself, and in no cluster unless there are others."""
     cores: tuple[int, ...] = (SERVER_CORE,)
     """That the nodes run on."""
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    """Of Shoal's nodes, other than the defaults."""
 
     def common(self) -> dict[str, list[str | int]]:
         """Return what the script says for everyone."""
@@ -148,7 +150,7 @@ async def open_redis_over_tcp(stack: AsyncExitStack) -> str:
 async def _shoal(stack: AsyncExitStack, task: Task) -> Running:
     redis = await open_redis_over_tcp(stack) if task.nodes > 1 or task.workers else None
     processes = [1] * (task.nodes - task.reached) + [max(1, task.workers)] * task.reached
-    settings = {"limits.connections": CONNECTIONS}
+    settings = {"limits.connections": CONNECTIONS, **task.settings}
     nodes = [
         await stack.enter_async_context(
             running_node(

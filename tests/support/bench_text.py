@@ -143,6 +143,16 @@ SECTIONS: Final = {
         "way are pipelined. Over HTTP the next is sent when one is answered, over WebSocket"
         " when one is delivered.",
     ),
+    "locked": (
+        "With a secret",
+        "Two nodes without `cluster.secret`, and with one: then everything between them is encrypted. To encrypt is "
+        "the work of ZeroMQ's own thread, whose time counts as the node's.",
+    ),
+    "health": (
+        "Asking for health",
+        "`GET /_plugin/cluster/health` of a node in a cluster of three, by a client in Python that asks again as "
+        "soon as it is answered, and the action behind it without any protocol.",
+    ),
     "workers": (
         "Several cores",
         "`shoal serve --workers 2` next to one process, on both cores of the machine. The "

@@ -71,6 +71,14 @@ WORKERS: Final = {
 """What the node with the subscribers is asked when it has several processes, and two cores."""
 
 
+LOCKED: Final = {
+    f"{name}, {how}": attrs.evolve(task, settings=settings)
+    for name, task in (("W2", LATENCIES["W2"].task), ("W3", W3), ("W4", W4))
+    for how, settings in (("open", {}), ("with a secret", {"cluster.secret": "a secret of the benchmarks"}))
+}
+"""What two nodes are asked without a secret and with one, in turn: what it costs to encrypt the mesh."""
+
+
 # -- Growth --------------------------------------------------------------------------------------------------------
 
 
