@@ -70,9 +70,12 @@ class Admission:
     @property
     def refused_by(self) -> list[tuple[str, str | None, str]]:
         """Who did not let us in when it was asked last: its address, its name unless it is a seed that we know no
-        more of, and why, in its words."""
-        links = self._peers.links.values()
-        refusing = [(link.card.router, link.id, link.refusal) for link in links if link.refusal is not None]
+        more of, and why, in its words. A peer that is live did: it was a second connection that failed."""
+        refusing = [
+            (link.card.router, link.id, link.refusal)
+            for link in self._peers.links.values()
+            if link.refusal is not None and not link.is_live
+        ]
         known = {address for address, _, _ in refusing}
         seeds = [(seed, None, why) for seed, why in self._seed_refusals.items() if seed not in known]
         return [*refusing, *seeds]

@@ -12,6 +12,7 @@ from cluster.core.admission import KEPT_OUT
 from cluster.core.effects import Effect
 from cluster.core.identity import Card, Epoch
 from cluster.core.limits import Limits
+from cluster.core.link import Sync
 from cluster.core.node import MeshNode
 from cluster.errors import CardError, ConfigurationError
 from cluster.keys import Keys, Sealer
@@ -182,6 +183,14 @@ class TestKeptOut:
         core.answered("b", messages.encode(welcome), 0.1)
         core.time_passed(2)
         assert core.admission.refused_by == []
+
+    def test_a_live_peer_refuses_nobody(self) -> None:
+        core = node(card("a"))
+        core.cards_read([SEALER.seal(card("b"))], 0)
+        core.kept_out("b")
+        (link,) = core.links
+        link.sync = Sync.LIVE
+        assert (link.refusal, core.admission.refused_by) == (KEPT_OUT, [])
 
     def test_how_many_refusals_are_remembered_is_bounded_by_who_is_asked(self) -> None:
         core = node(card("a"), seeds=(SEED,))
