@@ -233,6 +233,17 @@ def test_leaving_ends_every_channel_and_only_empty_ones_go() -> None:
     assert not rooms.of(ann)
 
 
+def test_who_leaves_one_room_stays_in_the_others() -> None:
+    rooms, session = Rooms(), a_session("a")
+    first, second = (a_key(body) for body in BODIES[:2])
+    for key in (first, second):
+        enter(rooms, session, key)
+    rooms.leave(session, first.id)
+    assert list(rooms.of(session)) == [second.id]
+    rooms.leave(session, second.id)
+    assert list(rooms.of(session)) == []
+
+
 def test_what_another_node_closes_is_gone_and_what_it_never_had_is_not() -> None:
     rooms, one, two = Rooms(), a_key(), a_key(BODIES[1])
     for key in (one, two):
