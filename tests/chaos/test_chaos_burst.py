@@ -34,6 +34,5 @@ async def burst(connections: int, each: int, say: Callable[[str], None]) -> None
         await cluster.complete()
         say(f"{connections * each} publishes at once: everywhere after {trio.current_time() - began:.2f} s")
         await cluster.judge()
-        cluster.assert_attached()
         for client in cluster.load.subscribers:
             assert client.subscriber.seen == connections * each

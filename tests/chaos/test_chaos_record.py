@@ -16,7 +16,7 @@ def send(author: Author, count: int, at: float = 1.0, *, acknowledged: bool = Tr
     for _ in range(count):
         number = author.sends(at)
         if acknowledged:
-            author.got_acknowledged(number)
+            author.got_acknowledged(number, at)
 
 
 def see(subscriber: Subscriber, author: Author, *numbers: int, at: float = 2.0) -> None:
@@ -106,9 +106,9 @@ def test_what_was_refused_must_not_arrive_and_need_not(record: Record) -> None:
 def test_a_second_acknowledgement_is_refused(record: Record) -> None:
     author, _ = pair(record, 1)
     with pytest.raises(ValueError, match="one too many"):
-        author.got_acknowledged(1)
+        author.got_acknowledged(1, 2.0)
     with pytest.raises(ValueError, match="one too many"):
-        author.got_acknowledged(2)
+        author.got_acknowledged(2, 2.0)
 
 
 def test_what_was_sent_before_the_subscribe_returned_may_come_but_then_without_a_hole(record: Record) -> None:
@@ -139,6 +139,7 @@ def test_an_announced_loss_excuses_as_many_as_it_says(record: Record) -> None:
         ("a", 3, 3.0, ["1 more of a were announced"]),  # too many
         ("a", 2, 5.0, ["missing unannounced", "missing unannounced", "2 more of a"]),  # after what was behind
         ("a", None, 0.5, ["missing unannounced", "missing unannounced"]),  # before it was sent
+        ("a", None, 3.0, ["missing unannounced", "missing unannounced"]),  # of a node that can still be asked
         ("c", None, 3.0, ["missing unannounced", "missing unannounced"]),  # of another node
     ],
 )
@@ -155,10 +156,10 @@ def test_an_announcement_that_does_not_fit_is_found(
         assert complaint in violation
 
 
-def test_a_loss_of_unknown_size_excuses_what_was_sent_before_it(record: Record) -> None:
+def test_a_loss_of_unknown_size_excuses_the_last_words_of_a_node_that_ended(record: Record) -> None:
     author, subscriber = pair(record, 3)
     see(subscriber, author, 1)
-    author.is_attached = False
+    author.is_attached, author.node_ended_at = False, 1.5
     assert record.waits_for() is not None
     subscriber.told_of_loss("a", None, 3.0)
     assert record.waits_for() is None
@@ -166,6 +167,49 @@ def test_a_loss_of_unknown_size_excuses_what_was_sent_before_it(record: Record) 
     send(author, 1, at=4.0)
     assert record.waits_for() is not None
     assert "4 of author-0" in record.violations()[0]
+
+
+def test_what_a_node_said_long_before_its_end_is_no_last_word(record: Record) -> None:
+    author, subscriber = pair(record, 2)
+    send(author, 2, at=4.5)
+    author.is_attached, author.node_ended_at = False, 5.0
+    subscriber.told_of_loss("a", None, 6.0)
+    assert record.violations() == [
+        f"subscriber-0 on b: {number} of author-0 on a was acknowledged, and is missing unannounced"
+        for number in (1, 2)
+    ]
+
+
+def test_what_was_published_before_something_that_arrived_is_not_lost_behind_it(record: Record) -> None:
+    """Whoever wrote it: what comes from one node comes in order."""
+    author, subscriber = pair(record, 1)
+    other = record.author("a", "boats")
+    send(other, 2, at=1.1)
+    see(subscriber, other, 1)
+    for one in (author, other):
+        one.is_attached, one.node_ended_at = False, 1.5
+    subscriber.told_of_loss("a", None, 3.0)
+    assert record.violations() == [
+        "subscriber-0 on b: 1 of author-0 on a was acknowledged, and is missing unannounced"
+    ]
+
+
+def test_who_subscribes_while_a_node_is_cut_off_may_miss_what_it_published_past_the_room(
+    record: Record,
+) -> None:
+    author, subscriber = pair(record)
+    other = record.subscriber("b", "boats")
+    send(author, 3)
+    subscriber.unknown_to.add("a")
+    for one in (subscriber, other):
+        one.told_of_loss("a", None, 3.0)
+    send(author, 1, at=4.0)
+    see(subscriber, author, 4, at=5.0)
+    see(other, author, 4, at=5.0)
+    assert record.violations() == [
+        f"subscriber-1 on b: {number} of author-0 on a was acknowledged, and is missing unannounced"
+        for number in (1, 2, 3)
+    ]
 
 
 def test_a_loss_that_never_was_is_found_if_it_was_counted(record: Record) -> None:

@@ -43,6 +43,6 @@ async def test_resets_cost_nothing(say: Say) -> None:
                 began = trio.current_time()
                 assert (await node.post("/_plugin/cluster/reset")).result == "ok"
                 say(f"reset {number + 1} took {trio.current_time() - began:.2f} s")
+                await cluster.healed()
         await cluster.judge()
-        cluster.assert_attached()
         assert not any(client.losses for client in cluster.load.subscribers)

@@ -14,7 +14,8 @@ import attrs
 import pytest
 import trio
 
-from support.chaos_cluster import Member, chaos_cluster
+from support.chaos_cluster import chaos_cluster
+from support.chaos_member import Member
 from support.chaos_socket import LeanSocket, client_frame, open_lean_socket
 from support.http import http
 from support.nginx import Nginx, open_nginx

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from support.chaos_cluster import ChaosCluster, Member, chaos_cluster
+from support.chaos_cluster import ChaosCluster, chaos_cluster
 from support.chaos_load import AuthorClient
+from support.chaos_member import Member
 from support.processes import running_node
 from support.waiting import eventually
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from support.chaos_cluster import ChaosCluster, Member, chaos_cluster
+from support.chaos_cluster import ChaosCluster, chaos_cluster
+from support.chaos_member import Member
 from support.chaos_transport import Chaos
 from support.http import Reply
 from support.processes import Node
@@ -59,6 +60,7 @@ async def test_a_node_that_is_deaf_or_mute_says_so_and_its_clients_go_elsewhere(
         authors = await cluster.attach(*cluster.nodes)
         readers = list(cluster.load.subscribers)
         async with cluster.publishing(authors, RATE):
+            cluster.impaired.add(victim.node)
             (tmp_path / f"{victim.name} is {impairment}").touch()
             reason, took = await says(victim.node)
             assert impairment in reason

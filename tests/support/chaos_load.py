@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
@@ -12,6 +12,7 @@ import trio
 
 from support.chaos_record import Author, Record, Subscriber
 from support.chaos_socket import LeanSocket, OpenStream, client_frame, open_lean_socket
+from support.chaos_views import Told
 from support.processes import Node
 
 INDEX: Final = "chaos"
@@ -88,16 +89,17 @@ class AuthorClient:
         """Take acknowledgements until the connection ends."""
         try:
             while texts := await self._socket.receive():
+                now = trio.current_time()
                 for text in texts:
-                    self._answered(_decode(text))
+                    self._answered(_decode(text), now)
                 self._wake()
         finally:
             await self.aclose()
 
-    def _answered(self, frame: Frame) -> None:
+    def _answered(self, frame: Frame, now: float) -> None:
         number = int(frame.request_id)
         if frame.status == 200:
-            self.author.got_acknowledged(number)
+            self.author.got_acknowledged(number, now)
         else:
             assert frame.error["id"] == "api.process.shutting_down", frame
             self.author.refused.add(number)
@@ -172,6 +174,8 @@ class SubscriberClient:
     room_id: str
     node: Node
     _socket: LeanSocket
+    _unrecorded: Sequence[Frame] = ()
+    """What arrived for a subscribe that was taken back because not all nodes knew of it."""
     losses: list[Frame] = attrs.field(factory=list)
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
@@ -195,6 +199,16 @@ class SubscriberClient:
             while self.subscriber.seen < count:
                 assert self.closed is None, f"{self.subscriber.name}: {self.closed}"
                 await self._changed.wait()
+
+    @property
+    def delivered(self) -> int:
+        """How many notifications arrived at it, recorded or not."""
+        return self.subscriber.seen + sum(frame.room != LOSS_ROOM for frame in self._unrecorded)
+
+    @property
+    def told_of_losses(self) -> int:
+        """How many announcements of losses arrived at it, recorded or not."""
+        return len(self.losses) + sum(frame.room == LOSS_ROOM for frame in self._unrecorded)
 
     async def until_told_of_loss(self, timeout_s: float = REPLY_S) -> Frame:
         """Return the first announcement of a loss, waiting for it."""
@@ -258,25 +272,40 @@ class Load:
         """Attach a client and subscribe it; return when its node says that all nodes know of it."""
         socket = await open_lean_socket(node.ws_url, self.open_stream)
         early: list[bytes] = []
+        unrecorded: list[Frame] = []
         with trio.fail_after(REPLY_S):
-            reply = await self._subscribed(socket, topic, early)
+            reply = await self._call(socket, "subscribe", topic, {}, early)
             while not reply.synced:  # a node that did not answer in time: guarantee 1 says less then
+                await self._call(socket, "unsubscribe", topic, {"roomId": reply.room_id}, early)
+                unrecorded += map(_decode, early)
                 early.clear()
-                await self._call(socket, "unsubscribe", topic, {"roomId": reply.room_id}, [])
-                reply = await self._subscribed(socket, topic, early)
+                reply = await self._call(socket, "subscribe", topic, {}, early)
         subscriber = self.record.subscriber(node.id, topic)
-        client = SubscriberClient(subscriber, reply.room_id, node, socket)
+        client = SubscriberClient(subscriber, reply.room_id, node, socket, unrecorded)
         self.nursery.start_soon(client.run, early)
         self.subscribers.append(client)
         return client
 
-    async def _subscribed(self, socket: LeanSocket, topic: str, early: list[bytes]) -> _Result:
-        return await self._call(socket, "subscribe", topic, {}, early)
+    def clients(self) -> Iterator[AuthorClient | SubscriberClient]:
+        """All that were ever made."""
+        yield from self.authors
+        yield from self.subscribers
+
+    def told(self, node: Node) -> Told:
+        """What became of the clients of a running node."""
+        authors = [client for client in self.authors if client.node is node]
+        subscribers = [client for client in self.subscribers if client.node is node]
+        return Told(
+            attached=sum(client.closed is None for client in self.clients() if client.node is node),
+            published=sum(client.author.acknowledged for client in authors),
+            delivered=sum(client.delivered for client in subscribers),
+            losses=sum(client.told_of_losses for client in subscribers),
+        )
 
     async def _call(
-        self, socket: LeanSocket, action: str, topic: str, body: Any, early: list[bytes]
+        self, socket: LeanSocket, action: str, topic: str, body: Any, others: list[bytes]
     ) -> _Result:
-        """The result of a request; what comes behind its reply is added to `early`."""
+        """The result of a request; what comes beside its reply is added to `others`."""
         await socket.send(_request(action, action, topic, body))
         while texts := await socket.receive():
             for index, text in enumerate(texts):
@@ -284,6 +313,7 @@ class Load:
                 if frame.request_id == action and frame.room == action:
                     assert frame.status == 200, text
                     assert frame.result is not None
-                    early += texts[index + 1 :]
+                    others += texts[index + 1 :]
                     return frame.result
+                others.append(text)
         raise ConnectionResetError(f"the connection ended before the reply to {action}: {socket.closed}")

@@ -28,8 +28,9 @@ import attrs
 import trio
 
 from server.cli.nursery import open_inner_nursery
-from support.chaos_cluster import ChaosCluster, Member, running
+from support.chaos_cluster import ChaosCluster, running
 from support.chaos_load import Load
+from support.chaos_member import Member
 from support.processes import redis_server
 
 PUB_PORT: Final = 7511

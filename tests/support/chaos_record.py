@@ -7,6 +7,8 @@ each author of its topic:
     - it sees what was sent after its subscribe returned and was acknowledged: once, and in the author's order
     - what it does not see was announced to it as lost: after it was sent, before anything behind it arrived, and by
       a number that is neither too small nor too large, if one was named
+    - an announcement without a number stands for what nobody can count, and for nothing else: the last words of a
+      node that ended, and what a node published that could not know of the room
     - what was sent and never acknowledged (the node died) it may see or not
     - two subscribers see the messages of one node in the same order, whoever wrote them
 
@@ -26,6 +28,10 @@ import attrs
 SHOWN = 10
 """Of the violations of one kind; one fault of the product often breaks thousands of messages."""
 
+LAST_WORDS_S = 1.0
+"""Two heartbeats: what a node said earlier than that before its end, it has spoken of in a heartbeat, too. It was known
+to be missing, and could be asked for."""
+
 
 @attrs.define(eq=False)
 class Author:
@@ -43,7 +49,10 @@ class Author:
     refused: set[int] = attrs.field(factory=set)
     """Messages that the node did not take, because it was about to stop."""
     sent_at: array[float] = attrs.field(factory=lambda: array("d"))
-    _acknowledgements: bytearray = attrs.field(factory=bytearray)
+    acknowledged_at: array[float] = attrs.field(factory=lambda: array("d"))
+    """By then it was published; never, for what is not acknowledged."""
+    node_ended_at: float = math.inf
+    """When this life of its node began to end."""
 
     @property
     def sent(self) -> int:
@@ -53,7 +62,7 @@ class Author:
     def sends(self, at: float) -> int:
         """It is about to send its next message; returns the number."""
         self.sent_at.append(at)
-        self._acknowledgements.append(0)
+        self.acknowledged_at.append(math.inf)
         return len(self.sent_at)
 
     @property
@@ -63,15 +72,15 @@ class Author:
 
     def is_acknowledged(self, number: int) -> bool:
         """Whether the node said that it took the message."""
-        return self._acknowledgements[number - 1] != 0
+        return self.acknowledged_at[number - 1] != math.inf
 
-    def got_acknowledged(self, number: int) -> None:
+    def got_acknowledged(self, number: int, at: float) -> None:
         """The node said that it took the message. Raises `ValueError` when it says so twice, or of nothing."""
         if not 1 <= number <= self.sent or self.is_acknowledged(number):
             raise ValueError(
                 f"{self.name}: an acknowledgement of {number}, of {self.sent} sent, is one too many"
             )
-        self._acknowledgements[number - 1] = 1
+        self.acknowledged_at[number - 1] = at
         self.acknowledged += 1
         self.last_acknowledged = max(self.last_acknowledged, number)
 
@@ -113,11 +122,14 @@ class Followed:
 
 @attrs.define(eq=False)
 class Announcement:
-    """A loss that a subscriber was told of: notifications of `node`, so many (None: nobody can know)."""
+    """A loss that a subscriber was told of: notifications of `node` for its room, so many (None: nobody can know)."""
 
     node: str
     count: int | None
     at: float
+    reached: float
+    """When that was sent which the subscriber had seen last of that node. What comes from one node comes in order: what
+    it took before that is not lost."""
 
 
 @attrs.define(eq=False)
@@ -135,6 +147,8 @@ class Subscriber:
     announcements: list[Announcement] = attrs.field(factory=list)
     faults: list[str] = attrs.field(factory=list)
     """What was wrong with what arrived."""
+    unknown_to: set[str] = attrs.field(factory=set)
+    """Nodes that were cut off when it subscribed: they did not know of its room, and published past it."""
     order: dict[str, array[int]] = attrs.field(factory=dict)
     """By node: its messages in the order in which they came, as number of the author << 32 | number."""
     seen: int = 0
@@ -162,7 +176,9 @@ class Subscriber:
 
     def told_of_loss(self, node: str, count: int | None, at: float) -> None:
         """It was told that notifications of that node for its room are lost."""
-        self.announcements.append(Announcement(node, count, at))
+        seen = (followed for followed in self.followed.values() if followed.author.node == node)
+        reached = (followed.author.sent_at[followed.numbers[-1] - 1] for followed in seen if followed.numbers)
+        self.announcements.append(Announcement(node, count, at, max(reached, default=-math.inf)))
 
     def missing(self) -> Iterator[tuple[Author, int, float]]:
         """What it did not see although it was sent after its subscribe: author, number, and when that showed (never,
@@ -204,23 +220,27 @@ class Subscriber:
         self, node: str, missing: list[tuple[Author, int, float]], announcements: list[Announcement]
     ) -> Iterator[str]:
         left = [math.inf if told.count is None else told.count for told in announcements]
-        excused = 0
         for author, number, found_at in sorted(missing, key=lambda entry: entry[2]):
-            sent_at = author.sent_at[number - 1]
             fitting = [
                 index
                 for index, told in enumerate(announcements)
-                if left[index] and sent_at <= told.at <= found_at
+                if left[index] and self._can_stand_for(told, author, number, found_at)
             ]
             if fitting:
                 left[min(fitting, key=left.__getitem__)] -= 1  # those with a number first
             elif author.is_acknowledged(number):
                 yield f"{self.name}: {number} of {author.name} on {node} was acknowledged, and is missing unannounced"
-            else:
-                excused += 1
         too_many = sum(count for count in left if count != math.inf)
         if too_many and self.is_attached:
             yield f"{self.name}: {too_many} more of {node} were announced as lost than are missing"
+
+    def _can_stand_for(self, told: Announcement, author: Author, number: int, found_at: float) -> bool:
+        """Whether a missing message may be one of those that were announced as lost."""
+        published_by = author.acknowledged_at[number - 1]
+        if not author.sent_at[number - 1] <= told.at <= found_at or published_by < told.reached:
+            return False
+        is_last_word = published_by >= author.node_ended_at - LAST_WORDS_S
+        return told.count is not None or is_last_word or author.node in self.unknown_to
 
 
 @attrs.define(eq=False)
