@@ -93,7 +93,8 @@ async def test_without_redis_a_newcomer_joins_through_a_seed_and_only_so(say: Sa
             (author,) = await cluster.attach(seeded.node)
             await author.publish(10)
             await author.all_acknowledged()
-            assert (await lonely.node.get("/_plugin/cluster/status")).status == 503
+            status = (await lonely.node.get("/_plugin/cluster/status")).result
+            assert (status["current"]["ready"], status["count"]) == (False, 1)
             assert not has_logged(lonely.node, "peer known")
             assert not any(has_logged(node, "node-5") for node in cluster.nodes)
             assert not any(client.losses for client in cluster.load.subscribers)
