@@ -96,8 +96,20 @@ class ServerConfig:
         default="",
         metadata={
             "help": "URL at which clients reach this node, shown to the other nodes and by `shoal status`. "
-            "Empty: made from the host and the port."
+            "Empty: made from the host and the port, with `https` when there is a certificate."
         },
+    )
+    tls_certificate: str = field(
+        default="",
+        metadata={
+            "help": "File (PEM) with this node's certificate, followed by those of the authorities between it and the "
+            "one that clients know. With it and `tls_key` the port speaks TLS, and nothing else. Read anew at SIGHUP. "
+            "[TLS](../guides/deploy.md#tls)."
+        },
+    )
+    tls_key: str = field(
+        default="",
+        metadata={"help": "File (PEM) with the private key of `tls_certificate`, without a passphrase."},
     )
     anonymous: bool = field(
         default=True,
@@ -179,6 +191,11 @@ class ServerConfig:
             raise ValueError(
                 "proxy_protocol needs trusted_proxies: the header says who the client is, and is taken from no one else"
             )
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            there, missing = "tls_certificate", "tls_key"
+            if self.tls_key:
+                there, missing = missing, there
+            raise ValueError(f"{there} is set without {missing}: TLS needs both, or neither for plain HTTP")
         if self.workers > 1 and len(self.name) > MAX_NAME - len(f"-{MAX_WORKERS}"):
             raise ValueError(
                 f"name must have at most {MAX_NAME - len(f'-{MAX_WORKERS}')} characters: its workers are called "
@@ -356,8 +373,8 @@ class _Sources:
 OWN_TABLES: Mapping[str, type] = {"server": ServerConfig, "limits": Limits, "log": LogConfig}
 """The tables that a node has without any plugin."""
 
-_COMMANDS_VARIABLES = ("SHOAL_CONFIG", "SHOAL_URL")
-"""Read by the commands themselves: where the file is, and which node to ask."""
+_COMMANDS_VARIABLES = ("SHOAL_CONFIG", "SHOAL_URL", "SHOAL_TLS_NAME")
+"""Read by the commands themselves: where the file is, which node to ask, and what its certificate calls it."""
 
 
 def flag_origin(key: str) -> str:

@@ -14,6 +14,8 @@ class Gate:
     def __init__(self) -> None:
         self.clients = 0
         """WebSocket clients that are attached."""
+        self.handshakes_failed = 0
+        """Clients that came no further than TLS's handshake; see server/adapters/handshakes.py."""
         self._reasons: dict[str, None] = {}
         self._changed = trio.Event()
 

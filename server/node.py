@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 import trio
 
+from server.adapters.certificates import Certificates
 from server.adapters.listener import serve
 from server.adapters.listening import ListenError, Listening
 from server.adapters.turn import Turn
@@ -48,19 +49,24 @@ async def run_node(
     *,
     worker: Worker | None = None,
     listening: Listening | None = None,
+    certificates: Certificates | None = None,
     task_status: trio.TaskStatus[NodeInfo] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be one node until cancelled, then stop in order: up to `limits.drain_s`, and twice `limits.stop_s`.
 
-    It may be one `worker` of several; `listening` is where it accepts clients, if that is open already. `started` is
-    told who the node is, when it serves; one line on standard output says so too. Raises ListenError when it cannot
-    listen where it was told to, and PluginError when a plugin fails.
+    It may be one `worker` of several; `listening` is where it accepts clients, if that is open already, `certificates`
+    are what it shows them, if they are read already. `started` is told who the node is, when it serves; one line on
+    standard output says so too. Raises CertificateError when they cannot be used, ListenError when it cannot listen
+    where it was told to, and PluginError when a plugin fails.
     """
+    server = config.server
+    if certificates is None and server.tls_certificate:
+        certificates = Certificates(server.tls_certificate, server.tls_key)
     log = open_log(config.log, sys.stderr)
     if worker is not None:
-        log = log.bind(worker=config.server.name)
+        log = log.bind(worker=server.name)
     try:
-        await _run(assemble(config, log, worker), listening, task_status)
+        await _run(assemble(config, log, worker, certificates), listening, task_status)
     except PluginCrash as error:
         # The message is for whoever runs the node, this for whoever wrote the plugin.
         log.error("plugin failed", exc_info=error.__cause__)
@@ -71,6 +77,7 @@ async def run_node(
 class Bound:
     """Where the listener is, once it is."""
 
+    scheme: str
     host: str
     port: int
 
@@ -90,6 +97,7 @@ class Node:
     dispatch: Dispatch
     app: App
     plugins: list[LoadedPlugin]
+    certificates: Certificates | None
 
 
 async def _run(node: Node, listening: Listening | None, task_status: trio.TaskStatus[NodeInfo]) -> None:
@@ -109,15 +117,17 @@ async def _run(node: Node, listening: Listening | None, task_status: trio.TaskSt
         raise
 
 
-def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> Node:
+def assemble(
+    config: LoadedConfig, log: Any, worker: Worker | None = None, certificates: Certificates | None = None
+) -> Node:
     """Make all parts and give each what it needs; nothing runs yet. Raises PluginError."""
-    bound = Bound(config.server.host, config.server.port)
+    bound = Bound("http" if certificates is None else "https", config.server.host, config.server.port)
     info = NodeInfo(
         id=config.server.name or readable_id(os.urandom(ENTROPY_BYTES)),
         version=version("shoal"),
         host=socket.gethostname(),
         started_at=_now_ms(),
-        url=lambda: config.server.url or _url(_reachable(bound.host), bound.port),
+        url=lambda: config.server.url or _url(bound.scheme, _reachable(bound.host), bound.port),
         worker=worker,
         listens_at=config.server.host,
         names_proxies=bool(config.server.trusted_proxies),
@@ -169,7 +179,9 @@ def assemble(config: LoadedConfig, log: Any, worker: Worker | None = None) -> No
             "controllers": list(loaded.controllers),
         }
     dispatch.warn_of_unheard([(entry.controller, entry.name) for entry in actions])
-    return Node(config, info, log, bound, turn, outbox, refused, realtime, dispatch, app, plugins)
+    return Node(
+        config, info, log, bound, turn, outbox, refused, realtime, dispatch, app, plugins, certificates
+    )
 
 
 async def _live(
@@ -185,6 +197,8 @@ async def _live(
         async with trio.open_nursery() as background:
             background.start_soon(node.turn.run)
             await background.start(node.dispatch.run)
+            if node.certificates is not None:
+                background.start_soon(node.certificates.run, node.log)
             async with trio.open_nursery() as listening:
                 addresses = await listening.start(listen)
                 node.bound.host, node.bound.port = addresses[0]
@@ -219,6 +233,7 @@ async def _listen(
             node.config,
             node.turn,
             listening=listening,
+            certificates=node.certificates,
             stopping=leaving,
             counters=node.outbox,
             refused=node.refused,
@@ -238,7 +253,7 @@ async def _watch_plugins(node: Node) -> None:
 def _start_serving(node: Node) -> None:
     node.app.start()
     node.dispatch.emit(KuzzleStart(node.info))
-    url = _url(_local(node.bound.host), node.bound.port)
+    url = _url(node.bound.scheme, _local(node.bound.host), node.bound.port)
     node.log.info("serving", node=node.info.id, url=url, version=node.info.version)
     sys.stdout.write(f"shoal {node.info.id} listening on {url}\n")
     sys.stdout.flush()
@@ -267,8 +282,8 @@ def _local(host: str) -> str:
     return "127.0.0.1" if host in _WILDCARDS else host
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _now_ms() -> int:

@@ -123,6 +123,7 @@ def _clients(server: Core) -> dict[str, Any]:
     told, written = server.realtime.counters, server.outbox
     return {
         "attached": server.gate.clients,
+        "handshakes_failed": server.gate.handshakes_failed,
         "published": told.published,
         "delivered": told.delivered,
         "held": told.held,

@@ -10,9 +10,9 @@ never raises and never ends another's work: the client's own scope, its `life`, 
 It refuses to wait for anyone, except in `drained`, for those who have nothing else to do.
 """
 
-import contextlib
 import socket
 from collections.abc import Sequence
+from typing import Protocol
 
 import trio
 from structlog.typing import FilteringBoundLogger
@@ -20,6 +20,19 @@ from structlog.typing import FilteringBoundLogger
 from server.adapters.turn import Turn
 from server.core.limits import Limits
 from server.core.outbox import DropReason, FrameQueue, OutboxCounters
+
+
+class Connection(Protocol):
+    """What is written to: a non-blocking socket, or what does for TLS as a socket does (server/adapters/tls.py)."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Take some bytes; return how many. Raises BlockingIOError when it takes none now, OSError when never again."""
+
+    def shutdown(self, how: int, /) -> None:
+        """Say that nothing follows. Raises as `send` does, and may be called again."""
 
 
 class Outbox:
@@ -44,7 +57,7 @@ class Outbox:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Connection,
         remote: str,
         turn: Turn,
         tasks: trio.Nursery,
@@ -53,7 +66,7 @@ class Outbox:
         counters: OutboxCounters,
         log: FilteringBoundLogger,
     ) -> None:
-        """Take a non-blocking socket, and a nursery for the task that waits when the socket is full."""
+        """Take a connection, and a nursery for the task that waits when the socket is full."""
         self._socket = sock
         self.remote = remote
         """Who the client is, for the log."""
@@ -193,9 +206,15 @@ class Outbox:
             self._queue.sent(count)
             if count < len(chunk):
                 return False
-        if not self._queue.is_open:
-            with contextlib.suppress(OSError):  # it is gone
-                self._socket.shutdown(socket.SHUT_WR)
+        return self._queue.is_open or self._shut()
+
+    def _shut(self) -> bool:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except BlockingIOError:  # TLS has a word for it, and no room
+            return False
+        except OSError:
+            pass  # it is gone
         return True
 
     def _block(self) -> None:

@@ -26,7 +26,7 @@ from server.cli.nursery import open_inner_nursery
 PYTHON_M = (sys.executable, "-P", "-m")
 """Runs a module of ours. Without -P, a folder `server` in the working directory would be taken for ours."""
 
-LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>http://\S+)$"
+LISTENING = r"^shoal (?P<id>\S+) listening on (?P<url>https?://\S+)$"
 """What a node prints once it serves."""
 
 STOP_GRACE_S = 15.0
@@ -175,15 +175,18 @@ class Child:
             await self._ended.wait()
         self._reading.cancel()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the child has ended."""
+        if self.exit_code is None:
+            self.process.send_signal(number)
+
     def terminate(self) -> None:
         """Send SIGTERM, unless the child has ended."""
-        if self.exit_code is None:
-            self.process.terminate()
+        self.send(signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL, unless the child has ended."""
-        if self.exit_code is None:
-            self.process.kill()
+        self.send(signal.SIGKILL)
 
     def ended(self) -> ChildEnded:
         """Return the error that says how the child ended."""

@@ -210,8 +210,9 @@ class _Cluster:
         own = {"name": "", "workers": 1}
         words = [word for name, value in {**flags, **own}.items() for word in (f"--{name}", str(value))]
         command = [*self._options.serve, *words, "--stop-with-stdin"]
-        # What a node said last is shown to people when it dies.
-        environment = {"SHOAL_LOG_FORMAT": "console"} | os.environ
+        # What a node said last is shown to people when it dies. TLS is for others, and its certificate for their names.
+        no_tls = {"SHOAL_SERVER_TLS_CERTIFICATE": "", "SHOAL_SERVER_TLS_KEY": ""}
+        environment = {"SHOAL_LOG_FORMAT": "console"} | os.environ | no_tls
         async with open_child(view.name, command, env=environment) as child:
             self._children[view.number] = child
             view.pid = child.pid

@@ -35,8 +35,8 @@ class Limits:
     connections: int = _bound(
         10_000,
         "connections",
-        "Clients attached at once. Each costs a socket, and 7 kB of memory while it only listens; the process "
-        "needs at least as many open files.",
+        "Clients attached at once. Each costs a socket, and 7 kB of memory while it only listens, 23 with TLS; the "
+        "process needs at least as many open files.",
     )
     address_connections: int = _bound_if_any(
         5_000,
@@ -97,6 +97,11 @@ class Limits:
         5.0,
         "With `server.proxy_protocol`, for the header of a connection from a trusted proxy to arrive; then it is "
         "closed. A proxy sends it at once, and a lost packet comes again within 3 s.",
+    )
+    tls_handshake_s: float = _seconds(
+        10.0,
+        "From the connection to the end of TLS's handshake, in which the client has to speak twice; before `header_s` "
+        "begins. The client is closed without a word after it: there is none that it would understand.",
     )
     header_s: float = _seconds(
         10.0,

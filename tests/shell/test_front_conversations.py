@@ -3,6 +3,7 @@
 from operator import le
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import example, given, settings
@@ -26,6 +27,8 @@ from support.front import (
     raw_client,
 )
 from support.pieces import pieces_of
+
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
 
 Frame = tuple[int, bytes]
 
@@ -144,7 +147,7 @@ async def answers(start: bytes, pieces: list[bytes]) -> list[Frame]:
                 await trio.testing.wait_all_tasks_blocked()
                 await client.send(piece)
             await trio.testing.wait_all_tasks_blocked()
-            await client.stream.send_eof()
+            await client.end()
         assert front.log.calls == []
         return received
 

@@ -31,6 +31,8 @@ from support.front import (
 from support.pieces import pieces_of
 from support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 BROWSER = "permessage-deflate; client_max_window_bits"
 """What Chromium, Firefox and Node's ws offer."""
 

@@ -14,6 +14,8 @@ from support.front import RawClient, get, open_front, post, raw_client
 from support.pieces import pieces_of
 from support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 
 async def still_serves(client: RawClient) -> bool:
     """Tell whether the same connection answers another request."""
@@ -70,7 +72,7 @@ async def test_http_1_0_is_answered_once() -> None:
 async def test_a_client_that_ends_its_side_behind_the_request_is_answered() -> None:
     async with open_front() as front, raw_client(front) as client:
         await client.send(get("/probe/big?size=100000"))
-        await client.stream.send_eof()
+        await client.end()
         assert len((await client.answer()).json["result"]) == 100_000
         assert await client.rest() == b""
 
@@ -336,11 +338,11 @@ async def test_a_client_that_leaves_in_the_middle_of_a_request_is_no_loss() -> N
         for part in (b"GET / HT", get("/probe", "Content-Length: 10", method="POST") + b"abc"):
             async with raw_client(front) as client:
                 await client.send(part)
-                await client.stream.send_eof()
+                await client.end()
                 assert (await client.answer()).status == 400
                 assert await client.rest() == b""
         async with raw_client(front) as client:
-            await client.stream.send_eof()
+            await client.end()
             assert await client.rest() == b""
         assert front.log.calls == []
         assert sum(front.counters.frames_dropped[reason] for reason in DropReason) == 0
@@ -398,7 +400,7 @@ async def test_a_client_that_resets_the_connection_is_no_loss() -> None:
         for start in (b"", get("/probe/wait")):
             async with raw_client(front) as client:
                 await client.send(start or b"GET")
-                client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         front.probe.gate.set()
         await eventually(lambda: not front.probe.attached, "nobody is left")
         assert front.log.calls == []

@@ -1,5 +1,6 @@
 """The fast lane and trio-websocket on one connection: the order holds, and so do the bounds, whichever way is taken."""
 
+import pytest
 import trio
 import trio.testing
 
@@ -17,6 +18,8 @@ from support.front import (
     raw_client,
 )
 from support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
 
 
 def echo(number: int, size: int = 0) -> bytes:

@@ -33,6 +33,8 @@ from support.front import (
 )
 from support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 
 async def others_are_served(front: Front) -> bool:
     """Tell whether a new client is, over HTTP and over WebSocket."""
@@ -235,7 +237,7 @@ async def test_a_client_above_the_limit_is_told_and_one_that_leaves_makes_room()
 
 
 async def test_very_many_above_the_limit_are_closed_without_a_word() -> None:
-    async with open_front(connections=1) as front, AsyncExitStack() as stack:
+    async with open_front(connections=1, is_plain=True) as front, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(raw_client(front)) for _ in range(REFUSED_AT_ONCE + 5)]
         assert (await clients[0].ask(get())).status == 200
         said = [await client.rest() for client in clients[1:]]

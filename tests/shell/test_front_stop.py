@@ -10,6 +10,8 @@ import trio.testing
 from server.core.frames import CloseCode, text_frame
 from support.front import CLOSE, TEXT, call, get, handshake, masked, open_front, raw_client
 
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
+
 
 async def test_websocket_clients_get_what_waits_and_are_told_to_come_back() -> None:
     async with open_front() as front, raw_client(front) as client:
@@ -145,7 +147,7 @@ async def test_clients_are_told_little_by_little() -> None:
 
 
 async def test_cancelled_everyone_is_dropped_at_once() -> None:
-    async with open_front() as front:
+    async with open_front(is_plain=True) as front:
         client = await trio.open_tcp_stream(front.host, front.port)
         await client.send_all(get("/probe/wait"))
         while not front.probe.waiting:
@@ -196,7 +198,7 @@ async def test_who_is_still_to_be_told_stays_when_the_gate_opens_again() -> None
 
 
 async def test_who_was_connected_at_the_last_moment_is_answered() -> None:
-    async with open_front() as front:
+    async with open_front(is_plain=True) as front:
         with ExitStack() as stack:
             sockets = [
                 stack.enter_context(socket.create_connection((front.host, front.port))) for _ in range(20)

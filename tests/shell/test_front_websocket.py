@@ -3,6 +3,7 @@
 import socket
 import struct
 
+import pytest
 import trio
 import trio.testing
 import trio_websocket
@@ -25,6 +26,8 @@ from support.front import (
 )
 from support.pieces import pieces_of
 from support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("plain_and_tls")
 
 
 async def still_serves(client: RawClient) -> bool:
@@ -94,7 +97,10 @@ async def test_another_upgrade_than_websocket_is_not_taken_up() -> None:
 
 
 async def test_a_client_library_gets_along() -> None:
-    async with open_front() as front, trio_websocket.open_websocket_url(front.ws_url) as client:
+    async with (
+        open_front() as front,
+        trio_websocket.open_websocket_url(front.ws_url, ssl_context=front.trust) as client,
+    ):
         await client.send_message(call("echo", requestId="1", body={"text": "é"}).decode())
         assert "é" in await client.get_message()
         await client.ping(b"are you there")
@@ -381,6 +387,6 @@ async def test_a_client_that_resets_the_connection_is_no_loss() -> None:
         async with raw_client(front) as client:
             await client.upgrade(trailing=masked(call("attach")))
             await client.message()
-            client.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await eventually(lambda: not front.probe.attached, "nobody is left")
         assert front.log.calls == []

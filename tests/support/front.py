@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import ssl
 import struct
 import time
 import zlib
@@ -20,6 +21,7 @@ import structlog
 import trio
 from structlog.testing import CapturingLogger
 
+from server.adapters.certificates import Certificates
 from server.adapters.listener import serve
 from server.adapters.turn import Turn
 from server.app import App, Phase
@@ -156,14 +158,31 @@ class Front:
     log: CapturingLogger
     stopping: trio.Event
     stopped: trio.Event
+    trust: ssl.SSLContext | None = None
+    """How its clients speak TLS; None for plain text."""
 
     @property
     def ws_url(self) -> str:
-        return f"ws://{self.host}:{self.port}/"
+        return f"{'ws' if self.trust is None else 'wss'}://{self.host}:{self.port}/"
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Return what was logged under this name."""
         return [call.kwargs for call in self.log.calls if call.kwargs.get("event") == event]
+
+
+@attrs.frozen
+class Tls:
+    """What a front door shows, and how its clients look at it."""
+
+    certificates: Certificates
+    trust: ssl.SSLContext
+
+
+class Usual:
+    """What counts where a test does not say anything else."""
+
+    tls: Tls | None = None
+    """Set by the fixture `plain_and_tls` (tests/shell/conftest.py)."""
 
 
 @asynccontextmanager
@@ -176,12 +195,16 @@ async def open_front(
     server: Mapping[str, Any] = MappingProxyType({}),
     app_type: type[App] = App,
     timeout_s: float = TIMEOUT_S,
+    tls: Tls | None = None,
+    is_plain: bool = False,
     **limits: Any,
 ) -> AsyncIterator[Front]:
     """Run a front door with these limits for as long as the context lasts, which is `timeout_s` at the most.
 
-    `clock` is what a turn is timed by; `server` are more settings of the table [server].
+    `clock` is what a turn is timed by; `server` are more settings of the table [server]. With `tls` it speaks that, and
+    so do its clients; `is_plain` is for tests that need a bare socket wherever they run.
     """
+    tls = None if is_plain else tls or Usual.tls
     ids = itertools.count(1)
     log = CapturingLogger()
     bound = structlog.wrap_logger(log, processors=[])
@@ -214,6 +237,7 @@ async def open_front(
             app,
             config,
             turn,
+            certificates=tls.certificates if tls else None,
             stopping=stopping,
             counters=counters,
             refused=refused,
@@ -227,7 +251,19 @@ async def open_front(
         addresses = await nursery.start(run)
         host, port = addresses[0]
         front = Front(
-            addresses, host, port, app, probe, turn, counters, refused, config.limits, log, stopping, stopped
+            addresses,
+            host,
+            port,
+            app,
+            probe,
+            turn,
+            counters,
+            refused,
+            config.limits,
+            log,
+            stopping,
+            stopped,
+            tls.trust if tls else None,
         )
         with trio.fail_after(timeout_s):
             yield front
@@ -235,10 +271,12 @@ async def open_front(
 
 
 class RawClient:
-    """A TCP client that sends what it is told to, and keeps what it got."""
+    """A client that sends what it is told to, and keeps what it got."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
+    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+        self.stream: trio.abc.Stream = stream
+        self.raw = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        """The socket, under TLS or not."""
         self.received = bytearray()
         self.is_deflated = False
         """Whether compression was agreed to."""
@@ -247,6 +285,10 @@ class RawClient:
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
+
+    async def end(self) -> None:
+        """Send nothing more, and go on reading. TLS has a word for it, but trio's none that does not end it all."""
+        await self.raw.send_eof()
 
     async def until(self, part: bytes, times: int = 1) -> bytes:
         """Read until `part` has come so many times; return everything since the last call, up to its end."""
@@ -362,7 +404,19 @@ async def raw_client(front: Front, receive_buffer: int = 0) -> AsyncIterator[Raw
             sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, receive_buffer)
         await sock.connect((front.host, front.port))
         async with trio.SocketStream(sock) as stream:
-            yield RawClient(stream)
+            if front.trust is None:
+                yield RawClient(stream)
+            else:
+                yield RawClient(await inside_tls(stream, front.trust))
+
+
+async def inside_tls(
+    stream: trio.SocketStream, trust: ssl.SSLContext, host: str = "localhost"
+) -> trio.SSLStream[trio.SocketStream]:
+    """Shake hands. The stream's end must be said in TLS's words: a connection that is only closed fails a test."""
+    tls = trio.SSLStream(stream, trust, server_hostname=host)
+    await tls.do_handshake()
+    return tls
 
 
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 0x1, 0x2, 0x8, 0x9, 0xA, 0x0
