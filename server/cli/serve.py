@@ -1,7 +1,8 @@
 """`shoal serve`: one node, or several workers at one port, from its configuration to its end.
 
-The first SIGTERM, SIGINT or SIGHUP stops it in order, the second ends it at once. The exit code is 0 after an orderly
-stop, 1 when it cannot run here (its port is taken, a plugin fails), 2 when its configuration cannot be used.
+The first SIGTERM, SIGINT or SIGHUP stops it in order, the second ends it at once; with TLS, SIGHUP makes it read its
+certificate anew (server/cli/hangup.py). The exit code is 0 after an orderly stop, 1 when it cannot run here (its port
+is taken, a plugin fails), 2 when its configuration cannot be used, which includes the files with the certificate.
 """
 
 import math
@@ -13,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,10 +23,12 @@ import msgspec
 import trio
 
 import __main__
+from server.adapters.certificates import CertificateError, Certificates
 from server.adapters.listening import ListenError, Listening
 from server.cli import collector
 from server.cli.children import PYTHON_M
 from server.cli.failure import FAILED, MISUSED, fail
+from server.cli.hangup import Hangup
 from server.cli.nursery import open_inner_nursery
 from server.cli.shared_directory import hold_directory, make_directory
 from server.cli.workers import LONGEST_DIRECTORY, PULSE_S, SAYS, Post, Supervisor, WorkersFailed, stop_grace_s
@@ -83,13 +87,14 @@ def serve(file: Path | None, stop_with_stdin: bool, worker: str | None, **flags:
         given = {TARGETS[name]: value for name, value in flags.items()}
         config = load(file, os.environ, given, find_plugin)
         _refuse_lonely_workers(config)
+        certificates = _certificates(config)
     except ConfigError as error:
         refuse(
             "The configuration cannot be used:\n" + "\n".join(f"  {line}" for line in error.problems), MISUSED
         )
     try:
         if worker is not None:
-            _run_worker(config, msgspec.json.decode(worker, type=Post))
+            _run_worker(config, msgspec.json.decode(worker, type=Post), certificates)
         elif config.server.workers > 1:
             _allow_open_files(
                 config.limits.connections + SPARE_FILES + FILES_PER_WORKER * config.server.workers
@@ -97,7 +102,7 @@ def serve(file: Path | None, stop_with_stdin: bool, worker: str | None, **flags:
             _run_workers(config, [*_this_program(), *_words(file, flags)], stop_with_stdin)
         else:
             _allow_open_files(config.limits.connections + SPARE_FILES)
-            trio.run(_serve, config, stop_with_stdin)
+            trio.run(partial(_serve, config, stop_with_stdin, certificates=certificates))
     except ListenError as error:
         refuse(str(error), FAILED)
     except WorkersFailed as error:
@@ -115,6 +120,8 @@ def serve(file: Path | None, stop_with_stdin: bool, worker: str | None, **flags:
 async def _serve(
     config: LoadedConfig,
     stop_with_stdin: bool,
+    *,
+    certificates: Certificates | None = None,
     worker: Worker | None = None,
     listening: Listening | None = None,
     pulse: int | None = None,
@@ -124,29 +131,34 @@ async def _serve(
         serving = trio.CancelScope()
         if pulse is not None:
             nursery.start_soon(_show_pulse, pulse)
-        nursery.start_soon(_stop_at_signal, serving)
+        nursery.start_soon(_heed_signals, serving, certificates)
         if stop_with_stdin:
             nursery.start_soon(_stop_with_stdin, serving, stop_grace_s(config.limits.stop_s))
         with serving:
-            await run_node(config, worker=worker, listening=listening)
+            await run_node(config, worker=worker, listening=listening, certificates=certificates)
 
 
-async def _stop_at_signal(serving: trio.CancelScope) -> None:
+def _certificates(config: LoadedConfig) -> Certificates | None:
+    """Read what the configuration names; None without TLS. Raises ConfigError when it cannot be used."""
+    if not config.server.tls_certificate:
+        return None
+    try:
+        return Certificates(config.server.tls_certificate, config.server.tls_key)
+    except CertificateError as error:
+        raise ConfigError([str(error)]) from error
+
+
+async def _heed_signals(serving: trio.CancelScope, certificates: Certificates | None) -> None:
     """Stop at the first signal; from then on the system's own reaction counts, which nothing in here can delay."""
-    numbers = list(_ending_signals())
-    with trio.open_signal_receiver(*numbers) as signals:
-        async for _ in signals:
-            break
-    for number in numbers:
-        signal.signal(number, signal.SIG_DFL)
+    hangup = Hangup(reads_anew=certificates is not None)
+    with trio.open_signal_receiver(*hangup.signals()) as signals:
+        async for number in signals:
+            if certificates is None or not hangup.means_to_read_anew(number):
+                break
+            certificates.read_anew()
+    for number, reaction in hangup.reactions():
+        signal.signal(number, reaction)
     serving.cancel()
-
-
-def _ending_signals() -> Iterable[signal.Signals]:
-    """Yield the signals at which to stop; not SIGHUP where it is to be ignored (`nohup`)."""
-    yield from (signal.SIGINT, signal.SIGTERM)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        yield signal.SIGHUP
 
 
 async def _stop_with_stdin(serving: trio.CancelScope, grace_s: float) -> None:
@@ -213,12 +225,15 @@ async def _supervise(
     """Run the workers until a signal stops them; return the second signal, if one came while they stopped."""
     ended_by: int | None = None
     serving = trio.CancelScope()
+    hangup = Hangup(reads_anew=bool(config.server.tls_certificate))
 
-    async def stop_at_signals() -> None:
+    async def heed_signals() -> None:
         nonlocal ended_by
-        with trio.open_signal_receiver(*_ending_signals()) as signals:
+        with trio.open_signal_receiver(*hangup.signals()) as signals:
             async for number in signals:
-                if serving.cancel_called:
+                if hangup.means_to_read_anew(number):
+                    supervisor.read_anew()
+                elif serving.cancel_called:
                     ended_by = number
                     supervisor.kill()
                 else:
@@ -226,7 +241,7 @@ async def _supervise(
                     serving.cancel()
 
     async with open_inner_nursery() as nursery:
-        nursery.start_soon(stop_at_signals)
+        nursery.start_soon(heed_signals)
         if stop_with_stdin:
             grace_s = stop_grace_s(config.limits.stop_s) + ORPHAN_SPARE_S
             nursery.start_soon(_stop_with_stdin, serving, grace_s)
@@ -235,7 +250,7 @@ async def _supervise(
     return ended_by
 
 
-def _run_worker(config: LoadedConfig, post: Post) -> None:
+def _run_worker(config: LoadedConfig, post: Post, certificates: Certificates | None) -> None:
     sockets = [socket.socket(fileno=descriptor) for descriptor in post.sockets]
     worker = Worker(number=post.number, of=post.of, directory=post.directory)
     with ExitStack() as stack:
@@ -244,7 +259,8 @@ def _run_worker(config: LoadedConfig, post: Post) -> None:
         except FileNotFoundError:
             return  # the server ended, with all others, before we began
         listening = Listening(sockets, is_shared=post.is_shared)
-        trio.run(_serve, config, True, worker, listening, post.pulse)
+        run = partial(_serve, config, True, certificates=certificates, worker=worker)
+        trio.run(partial(run, listening=listening, pulse=post.pulse))
 
 
 async def _show_pulse(descriptor: int) -> None:

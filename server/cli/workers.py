@@ -8,6 +8,7 @@ is here. A worker that hangs is given no more clients until it goes on; it is no
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -91,6 +92,9 @@ class Place:
     """False while the worker hangs, and others are given its clients."""
     url: str = ""
     short_lives: int = 0
+    has_missed_sighup: bool = False
+    """Whether it was to read its certificate anew while it started: it may have read the former one, and did not
+    listen for that yet."""
 
 
 class Supervisor:
@@ -147,6 +151,17 @@ class Supervisor:
         for place in self._places:
             if place.child is not None:
                 place.child.kill()
+
+    def read_anew(self) -> None:
+        """Let all workers read their certificate anew; those that start do so as soon as they serve."""
+        for place in self._places:
+            place.has_missed_sighup = True
+            self._tell_to_read_anew(place)
+
+    def _tell_to_read_anew(self, place: Place) -> None:
+        if place.has_missed_sighup and place.is_serving and place.child is not None:
+            place.has_missed_sighup = False
+            place.child.send(signal.SIGHUP)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -220,6 +235,7 @@ class Supervisor:
                 with suppress(ChildEnded):
                     place.url = (await child.line(LISTENING))["url"]
                     place.is_serving = True
+                    self._tell_to_read_anew(place)
                     if self._is_up:
                         self._log.info("worker serving again", worker=place.name, pid=child.pid)
                     self._tell()

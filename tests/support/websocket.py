@@ -1,7 +1,7 @@
 """A small client of the API over WebSocket: requests matched by `room`, everything else kept for `notification()`."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any, TypeVar
@@ -113,13 +113,17 @@ class Client:
 
 
 @asynccontextmanager
-async def websocket(url: str, **options: Any) -> AsyncIterator[Client]:
+async def websocket(
+    url: str,
+    open_stream: Callable[[str, int], Awaitable[Any]] = trio.open_tcp_stream,
+    **options: Any,
+) -> AsyncIterator[Client]:
     """Attach a client for as long as the context lasts. `options` go to `trio_websocket.wrap_client_stream`."""
     where = urlsplit(url)
     assert where.hostname is not None
     # A stream of our own: trio-websocket leaves the socket open when it was the server who closed.
     async with (
-        await trio.open_tcp_stream(where.hostname, where.port or 80) as stream,
+        await open_stream(where.hostname, where.port or 80) as stream,
         open_inner_nursery() as nursery,
     ):
         with trio.fail_after(TIMEOUT_S):

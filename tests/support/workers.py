@@ -1,7 +1,7 @@
 """Servers with several workers, for tests: real processes, and clients at each of them."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,14 @@ async def running_workers(
     redis: str = NO_REDIS,
     tmp: Path | None = None,
     settings: dict[str, Any] | None = None,
+    open_stream: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream,
 ) -> AsyncIterator[Node]:
     """Run one server with so many workers on free ports; `id` and `pid` are the supervisor's."""
     own = {"server.workers": count, "log.format": "console"}
     env = environment(tmp) if tmp else None
-    async with running_node(redis=redis, name=name, settings=own | (settings or {}), env=env) as server:
+    async with running_node(
+        redis=redis, name=name, settings=own | (settings or {}), env=env, open_stream=open_stream
+    ) as server:
         yield server
 
 
