@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from support.certificates import Authority
 from support.nginx import open_nginx
 from support.node_js import open_scenario, run_scenario
 from support.processes import redis_server, running_cluster, running_node
+from support.tls import opener, settings_for
 
 HERE = Path(__file__).parent
 
@@ -67,6 +69,24 @@ async def test_compression(tmp_path: Path, subtests: pytest.Subtests) -> None:
         ):
             env = {"SHOAL_CLIENT": client}
             failure = await failure_of(run_scenario(HERE, "compression", [server], env=env, options=options))
+            with subtests.test(name):
+                assert failure is None, failure
+
+
+async def test_tls(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    authority = Authority(tmp_path, "ours")
+    settings = settings_for(authority.issue("node", "127.0.0.1"))
+    async with running_cluster(2, settings=settings, open_stream=opener(authority)) as nodes:
+        for name, env, options in (
+            ("as the ws package does it", {"NODE_EXTRA_CA_CERTS": str(authority.certificate)}, []),
+            (
+                "as a browser does it",
+                {"NODE_EXTRA_CA_CERTS": str(authority.certificate)},
+                ["--experimental-websocket"],
+            ),
+            ("for who does not believe the certificate", {"SHOAL_STRANGER": "yes"}, []),
+        ):
+            failure = await failure_of(run_scenario(HERE, "tls", nodes, env=env, options=options))
             with subtests.test(name):
                 assert failure is None, failure
 

@@ -226,7 +226,11 @@ async def running_node(
 
 @asynccontextmanager
 async def running_cluster(
-    size: int, *, redis: str | None = None, settings: dict[str, Any] | None = None
+    size: int,
+    *,
+    redis: str | None = None,
+    settings: dict[str, Any] | None = None,
+    open_stream: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream,
 ) -> AsyncIterator[list[Node]]:
     """Run `size` nodes until the context ends; give them when each is ready and sees all.
 
@@ -237,7 +241,9 @@ async def running_cluster(
             redis = (await stack.enter_async_context(redis_server())).url
         # One after the other is how contexts nest; a node is waited for only until it listens, which is quick.
         nodes = [
-            await stack.enter_async_context(running_node(redis=redis, name=f"node-{n}", settings=settings))
+            await stack.enter_async_context(
+                running_node(redis=redis, name=f"node-{n}", settings=settings, open_stream=open_stream)
+            )
             for n in range(1, size + 1)
         ]
         async with trio.open_nursery() as nursery:

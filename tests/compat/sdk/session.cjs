@@ -27,8 +27,8 @@ async function connect(node, protocolOptions = {}, options = {}) {
 }
 
 /** A client of one node over HTTP, with the routes that the node told it. */
-async function connectHttp(node) {
-  const kuzzle = new Kuzzle(new Http(node.host, { port: node.port }));
+async function connectHttp(node, protocolOptions = {}) {
+  const kuzzle = new Kuzzle(new Http(node.host, { port: node.port, ...protocolOptions }));
   await kuzzle.connect();
   return kuzzle;
 }
