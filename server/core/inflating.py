@@ -32,7 +32,7 @@ _NO_MASK: Final = bytes(4)
 _SYNC: Final = b"\x00\x00\xff\xff"
 """What every flushed block ends with, and a message leaves out."""
 _EMPTY_LAST_BLOCK: Final = b"\x03\x00"
-"""Fits behind whole blocks, and nowhere else."""
+"""Fits behind whole blocks. Within one it may mean anything, also an end, but hardly one that says nothing more."""
 _LARGEST_WINDOW: Final = 15
 _NOTHING: Final = memoryview(b"")
 
@@ -213,8 +213,10 @@ class _Message:
     def finish(self) -> bytes:
         """Return the message. Raises as `feed`."""
         if not self._inflate.eof:
-            self.feed(_SYNC + _EMPTY_LAST_BLOCK)
-            if not self._inflate.eof:
+            self.feed(_SYNC)
+            size = len(self._text)
+            self.feed(_EMPTY_LAST_BLOCK)
+            if not self._inflate.eof or len(self._text) != size:
                 raise _Unfinished
         return bytes(self._text)
 

@@ -5,51 +5,19 @@ import zlib
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
-from wsproto.extensions import Extension, PerMessageDeflate
 
 from server.core.frames import CloseCode
 from server.core.inflating import MOST_STREAMS, Inflater
 from support.front import BINARY, CLOSE, CONTINUATION, PING, PONG, RSV1, SYNC, TEXT, deflated, masked
 from support.pieces import pieces_of
+from support.websocket_readers import (
+    Reader,
+    a_reader_without_compression_reads_the_same,
+    taken,
+    what_is_inflated_does_not_depend_on_the_pieces,
+)
 
 MOST = 100_000
-
-
-class Reader:
-    """wsproto, with or without compression, and what it makes of what it is given."""
-
-    def __init__(self, *, inflates: bool) -> None:
-        extensions: list[Extension] = []
-        if inflates:
-            extensions.append(PerMessageDeflate())
-            extensions[0].accept("permessage-deflate; client_no_context_takeover")
-        self._connection = Connection(ConnectionType.SERVER, extensions=extensions)
-        self._parts: list[str | bytes | bytearray] = []
-        self.outcomes: list[tuple[str, object]] = []
-
-    def receive(self, data: bytes) -> None:
-        if data and not self.has_ended:
-            self._connection.receive_data(data)
-            for event in self._connection.events():
-                match event:
-                    case CloseConnection(code=code):
-                        self.end(code)
-                    case Ping(payload=payload) | Pong(payload=payload):
-                        self.outcomes.append((type(event).__name__, bytes(payload)))
-                    case TextMessage() | BytesMessage():
-                        self._parts.append(event.data)
-                        if event.message_finished:
-                            parts, self._parts = self._parts, []
-                            self.outcomes.append((type(event).__name__, parts[0][:0].join(parts)))  # type: ignore[arg-type]
-
-    @property
-    def has_ended(self) -> bool:
-        return bool(self.outcomes) and self.outcomes[-1][0] == "end"
-
-    def end(self, code: int) -> None:
-        self.outcomes.append(("end", int(code)))
 
 
 def fragments(message: bytes, opcode: int, *cuts: int, between: bytes = b"") -> bytes:
@@ -116,45 +84,17 @@ sizes = st.lists(st.integers(1, 3_000), min_size=1, max_size=5)
 mosts = st.sampled_from([1, 100, 16_384])
 
 
-def taken(inflater: Inflater, most: int) -> bytes:
-    """Take until nothing comes out any more."""
-    pieces = []
-    while piece := inflater.take(most):
-        assert len(piece) <= most
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 @given(sound_streams, streams, sizes, mosts)
 @example(b"", SOUND[14], [1], 1)
 def test_a_reader_without_compression_reads_the_same(
     first: bytes, then: bytes, pieces: list[int], most: int
 ) -> None:
-    """In any pieces, what a plain reader makes of what comes out is what one with compression makes of what went in."""
-    alone, behind, inflater = Reader(inflates=True), Reader(inflates=False), Inflater(MOST)
-    for piece in pieces_of(first + then, pieces):
-        alone.receive(piece)
-        if inflater.fault is None:
-            inflater.feed(piece)
-            behind.receive(taken(inflater, most))
-            if inflater.fault is not None and not behind.has_ended:
-                behind.end(inflater.fault.code)
-    assert behind.outcomes == alone.outcomes
+    a_reader_without_compression_reads_the_same(first + then, pieces, most, MOST)
 
 
 @given(streams, sizes, mosts)
 def test_what_comes_out_does_not_depend_on_the_pieces(data: bytes, pieces: list[int], most: int) -> None:
-    at_once, in_pieces = Inflater(MOST), Inflater(MOST)
-    at_once.feed(data)
-    whole = taken(at_once, 1_000_000)
-    parts = []
-    for piece in pieces_of(data, pieces):
-        in_pieces.feed(piece)
-        parts.append(taken(in_pieces, most))
-        if in_pieces.fault is not None:
-            break
-    assert b"".join(parts) == whole
-    assert in_pieces.fault == at_once.fault
+    what_is_inflated_does_not_depend_on_the_pieces(data, pieces, most, MOST)
 
 
 @given(
@@ -168,9 +108,9 @@ def test_any_bytes_come_back(message: bytes, level: int, window: int, cuts: list
     for number, part in enumerate(parts):
         opcode = CONTINUATION if number else BINARY | RSV1
         inflater.feed(masked(part, opcode, is_final=number == len(parts) - 1))
-    reader = Reader(inflates=False)
+    reader = Reader()
     reader.receive(taken(inflater, 1_000))
-    assert reader.outcomes == [("BytesMessage", message)]
+    assert reader.outcomes == [("message", message)]
 
 
 def test_frames_that_are_not_compressed_come_out_as_they_arrive() -> None:
@@ -185,13 +125,13 @@ def test_frames_that_are_not_compressed_come_out_as_they_arrive() -> None:
 @given(sizes, mosts)
 def test_control_frames_within_a_message_come_out_before_it(pieces: list[int], most: int) -> None:
     """Not judged by wsproto, which takes what follows them for plain."""
-    inflater, reader = Inflater(MOST), Reader(inflates=False)
+    inflater, reader = Inflater(MOST), Reader()
     data = fragments(JSON, BINARY, 7, 9, between=masked(b"!", PONG) + masked(b"?", PING)) + masked(b"", CLOSE)
     for piece in pieces_of(data, pieces):
         inflater.feed(piece)
         reader.receive(taken(inflater, most))
-    heartbeats = [("Pong", b"!"), ("Ping", b"?")] * 2
-    assert reader.outcomes == [*heartbeats, ("BytesMessage", JSON), ("end", 1005)]
+    heartbeats = [("pong", b"!"), ("ping", b"?")] * 2
+    assert reader.outcomes == [*heartbeats, ("message", JSON), ("end", 1005)]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +161,7 @@ def test_what_breaks_into_a_message_is_a_fault(second: bytes) -> None:
 def test_a_bomb_is_noticed_at_the_limit(size: int) -> None:
     inflater = Inflater(1_000)
     inflater.feed(masked(b"before") + masked(deflated(b" " * size), TEXT | RSV1) + masked(b"behind"))
-    reader = Reader(inflates=False)
+    reader = Reader()
     reader.receive(taken(inflater, 5_000))
     if size == 1_000:
         assert [text for _, text in reader.outcomes] == ["before", " " * size, "behind"]
@@ -268,10 +208,10 @@ def after(data: bytes) -> tuple[bytes, int | None]:
     """Return what a message in this one frame inflates to, and the code of the fault."""
     inflater = Inflater(MOST)
     inflater.feed(masked(data, BINARY | RSV1) + masked(b"", CLOSE))
-    reader = Reader(inflates=False)
+    reader = Reader()
     reader.receive(taken(inflater, 1_000))
     code = None if inflater.fault is None else int(inflater.fault.code)
-    return b"".join(message for kind, message in reader.outcomes if kind == "BytesMessage"), code  # type: ignore[misc]
+    return b"".join(message for kind, message in reader.outcomes if kind == "message"), code
 
 
 def test_a_message_may_end_in_a_last_block() -> None:
@@ -306,6 +246,7 @@ def test_a_message_does_not_begin_anew_too_often(ends: int, code: int | None) ->
     [
         deflated(JSON)[:-3],  # within a block
         deflated(JSON) + b"\x00",
+        b'{"p":1}',  # within a block that ends, and the stream with it, in what is put behind it
         deflated(JSON) + SYNC[:2],
         b"\x00\x64\x00\x9b\xffabc",  # a hundred bytes, and three are there
         b"\x00" * 9,

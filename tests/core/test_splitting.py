@@ -1,83 +1,19 @@
 """What the fast lane takes and what it passes on, judged by wsproto, which reads the same bytes without a lane."""
 
-from typing import Any
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
 from server.core.frames import Opcode
-from server.core.splitting import Control, FrameSplitter
+from server.core.splitting import Control
 from support.front import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, masked
-from support.pieces import pieces_of
-
-Outcome = tuple[str, Any]
-
-
-class Library:
-    """wsproto, and what it makes of what it is given: whole messages, heartbeats, and one end."""
-
-    def __init__(self) -> None:
-        self._connection = Connection(ConnectionType.SERVER)
-        self._parts: list[Any] = []
-        self.outcomes: list[Outcome] = []
-        self.messages = 0
-
-    def receive(self, data: bytes) -> None:
-        if data and not self.has_ended:
-            self._connection.receive_data(data)
-            for event in self._connection.events():
-                self._note(event)
-
-    @property
-    def has_ended(self) -> bool:
-        return bool(self.outcomes) and self.outcomes[-1][0] == "end"
-
-    def _note(self, event: Event) -> None:
-        match event:
-            case CloseConnection(code=code):
-                self.outcomes.append(("end", code))
-            case Ping(payload=payload):
-                self.outcomes.append(("ping", bytes(payload)))
-            case Pong(payload=payload):
-                self.outcomes.append(("pong", bytes(payload)))
-            case TextMessage() | BytesMessage():
-                self._parts.append(event.data)
-                if event.message_finished:
-                    empty: Any = "" if isinstance(event, TextMessage) else b""
-                    self.outcomes.append(("message", empty.join(self._parts)))
-                    self._parts.clear()
-                    self.messages += 1
-
-
-def splitter(message_bytes: int = 1_000, kept_bytes: int = 2_000) -> FrameSplitter:
-    return FrameSplitter(message_bytes=message_bytes, kept_bytes=kept_bytes)
-
-
-Split = tuple[list[str], Control | None, bytes]
-
-
-def split_all(frames: FrameSplitter, data: bytes) -> list[Split]:
-    """Split until nothing comes any more."""
-    done = []
-    while any(part := frames.split(data)):
-        done.append(part)
-        data = b""
-    return done
-
-
-def outcome(control: Control) -> Outcome:
-    """Return what the library would have made of it."""
-    match control.opcode:
-        case Opcode.PING:
-            return "ping", control.payload
-        case Opcode.PONG:
-            return "pong", control.payload
-        case _:
-            return "end", int.from_bytes(control.payload[:2], "big") or 1005
-
+from support.websocket_readers import (
+    Limits,
+    split_all,
+    splitter,
+    the_lane_changes_nothing,
+    what_is_passed_on_does_not_depend_on_the_pieces,
+)
 
 SOUND = [
     masked(b""),
@@ -134,45 +70,16 @@ limits = st.sampled_from([(1_000, 2_000), (100_000, 200_000), (200, 2_000), (1_0
 @example(b"", masked(b"", CONTINUATION) + masked(b"no"), b"", [9], (1_000, 2_000))
 @example(b"", masked(b"\xff" * 2_500) + masked(b"no"), b"", [9], (1_000, 2_000))
 def test_the_lane_changes_nothing(
-    first: bytes, then: bytes, last: bytes, sizes: list[int], limits: tuple[int, int]
+    first: bytes, then: bytes, last: bytes, sizes: list[int], limits: Limits
 ) -> None:
-    """In any pieces, what comes out of lane and library together is what the library alone makes of it."""
-    data = first + then + last
-    alone, behind, frames = Library(), Library(), splitter(*limits)
-    for read in pieces_of(data, sizes):
-        piece = read
-        alone.receive(piece)
-        while not behind.has_ended:
-            passed_before = frames.messages_passed
-            texts, control, passed = frames.split(piece)
-            if not texts and control is None and not passed:
-                break
-            if behind.messages == passed_before:  # else the library found a fault in one of them
-                behind.outcomes += [("message", text) for text in texts]
-            if control is not None:
-                behind.outcomes.append(outcome(control))
-            behind.receive(passed)
-            piece = b""
-    if frames.bytes_kept and alone.outcomes[len(behind.outcomes) :] == [("end", 1007)]:
-        # The library sees bad text before the frame is whole; the lane when it is.
-        alone.outcomes.pop()
-    assert behind.outcomes == alone.outcomes
+    the_lane_changes_nothing(first + then + last, sizes, limits)
 
 
 @given(frames_of_a_client, noise, piece_sizes, limits)
 def test_what_is_passed_on_does_not_depend_on_the_pieces(
-    data: bytes, last: bytes, sizes: list[int], limits: tuple[int, int]
+    data: bytes, last: bytes, sizes: list[int], limits: Limits
 ) -> None:
-    at_once, in_pieces = splitter(*limits), splitter(*limits)
-    whole = split_all(at_once, data + last)
-    parts = [part for piece in pieces_of(data + last, sizes) for part in split_all(in_pieces, piece)]
-    assert [text for texts, _, _ in parts for text in texts] == [
-        text for texts, _, _ in whole for text in texts
-    ]
-    assert [control for _, control, _ in parts if control] == [control for _, control, _ in whole if control]
-    assert b"".join(passed for *_, passed in parts) == b"".join(passed for *_, passed in whole)
-    assert in_pieces.bytes_kept == at_once.bytes_kept <= max(130, limits[1])
-    assert in_pieces.messages_passed == at_once.messages_passed
+    what_is_passed_on_does_not_depend_on_the_pieces(data + last, sizes, limits)
 
 
 @pytest.mark.parametrize("text", ["", "x", '{"a":"é"}', "\N{FISH}" * 31, "x" * 125, "x" * 126, "x" * 1_000])
