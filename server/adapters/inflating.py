@@ -2,7 +2,8 @@
 
     socket -> Wire -> Inflater -> Lane, trio-websocket
 
-It refuses to go on behind a fault: the client is told, and that is the end of what it sends.
+It refuses to go on behind a fault: that is the end of what the client sends. The client is told when whoever reads here
+has done what came before.
 """
 
 import trio
@@ -24,7 +25,7 @@ class InflatingWire:
         self.outbox = wire.outbox
 
     async def receive(self, max_bytes: int) -> bytes:
-        """Wait for bytes; empty when the client has ended or broken the connection, or is told that it is over."""
+        """Wait for bytes; empty when the client has ended or broken the connection, or at a fault."""
         inflater = self._inflater
         if data := inflater.take(max_bytes):
             await trio.lowlevel.checkpoint()
@@ -36,5 +37,9 @@ class InflatingWire:
             inflater.feed(arrived)
             if data := inflater.take(max_bytes):
                 return data
-        self.outbox.finish(close_frame(*inflater.fault))
         return b""
+
+    def tell_fault(self) -> None:
+        """Close the connection if there was a fault, unless that was done for another reason."""
+        if self._inflater.fault is not None:
+            self.outbox.finish(close_frame(*self._inflater.fault))

@@ -115,6 +115,8 @@ class WebSocketClient:
                 passed = await lane.run()
                 if passed:
                     await take_over(lane, passed, self._limits, self.receive)
+                if isinstance(wire, InflatingWire):
+                    wire.tell_fault()
             except* Exception as failure:
                 self._fail(failure)
             finally:

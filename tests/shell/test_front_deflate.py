@@ -246,6 +246,17 @@ async def test_a_fault_ends_the_connection_behind_what_came_before(data: bytes, 
         await eventually(lambda: not front.probe.attached)
 
 
+async def test_what_came_before_a_fault_is_answered_whoever_had_to_read_it() -> None:
+    """A binary message is trio-websocket's, which may not have handed it over yet when the fault is found."""
+    async with open_front(compression=True) as front:
+        for _ in range(20):  # who comes first was chance
+            async with raw_client(front) as client:
+                await client.upgrade(offer=BROWSER)
+                await client.send(compressed(echo(1), BINARY) + masked(b"", TEXT | 0x20))
+                assert (await client.message())["room"] == "1"
+                assert (await client.close_code())[0] == CloseCode.PROTOCOL_ERROR
+
+
 async def test_compressed_frames_without_agreement_are_a_protocol_error() -> None:
     for is_on, offer in ((False, BROWSER), (True, ""), (True, "permessage-deflate; nonsense")):
         async with open_front(compression=is_on) as front, raw_client(front) as client:
