@@ -109,6 +109,7 @@ def _multipart(body: bytes, boundary: str) -> dict[str, Any]:
             max_header_count=MAX_PART_HEADERS,
             max_header_size=MAX_PART_HEADER_BYTES,
         )
+        parser.logger.disabled = True  # it has a line for each malformed form, and strangers send them
         parser.write(body)
         parser.finalize()
         if not reader.has_ended:

@@ -33,6 +33,11 @@ def error_of(body: bytes, content_type: str) -> ApiError:
     return caught.value
 
 
+def test_a_malformed_form_leaves_no_line_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert error_of(b"no form", MULTIPART).id == "network.http.body_parse_failed"
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     "content_type",
     [
