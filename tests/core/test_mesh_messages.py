@@ -130,6 +130,14 @@ class TestSealing:
         with pytest.raises(CardError, match="secret"):
             Sealer(ours).open(Sealer(theirs).seal(CARD))
 
+    def test_a_card_with_any_seal_opens_nothing_without_a_secret(self) -> None:
+        sealed = Sealer("a" * 16, "b" * 16).seal(CARD)
+        seal = msgspec.json.decode(sealed)["seal"].encode()
+        half = sealed.replace(seal, b"")
+        assert Sealer("b" * 16).open(half) == CARD
+        with pytest.raises(CardError, match="seal"):
+            Sealer(None).open(half)
+
     def test_a_changed_card_is_refused(self) -> None:
         sealer = Sealer("a" * 16)
         forged = sealer.seal(CARD).replace(b"127.0.0.1:2", b"127.0.0.1:3")
