@@ -131,13 +131,14 @@ class Admission:
 
     def greeted(self, identity: bytes, hello: messages.Hello, now: float, out: list[Effect]) -> None:
         """Somebody says hello: let it in, or say why not."""
-        card = self._try_card(hello.card, f"hello from {hello.origin}", out)
+        name = _shown(hello.origin)
+        card = self._try_card(hello.card, f"hello from {name}", out)
         refusal = self._why_refuse(hello, card)
         if card is None or refusal is not None:
             reason, known = refusal or ("", None)
             self.refusals += 1
             if _is_worth_a_line(self.refusals):
-                fields = {"peer": hello.origin, "reason": reason, "count": self.refusals}
+                fields = {"peer": name, "reason": reason, "count": self.refusals}
                 out.append(Belief("hello refused", fields, is_warning=True))
             if card is not None and not card.speaks_with(self._me.card):
                 self._note_foreign_caller(card, now)
@@ -247,6 +248,11 @@ class Admission:
                 fields = {"source": source, "error": str(error), "count": self.bad_cards}
                 out.append(Belief("bad card", fields, is_warning=True))
             return None
+
+
+def _shown(name: str) -> str:
+    """A name that nobody has vouched for, harmless to the terminal that shows the log."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _is_worth_a_line(count: int) -> bool:

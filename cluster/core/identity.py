@@ -17,13 +17,14 @@ import msgspec
 PROTOCOL = 1
 """The version of the mesh protocol spoken by this code."""
 
-NODE_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+NODE_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z"
 """Lower case, because the id is part of topics and of host-like names; 64 characters at the most."""
 
 NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""Not held to the pattern: what is said under a name that is on no card is not listened to."""
 
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
-"""What a card says is shown in terminals and logs, which obey control characters."""
+"""What peers say of themselves is shown in terminals and logs, which obey control characters."""
 
 PublicKey = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")]
 """A public key, 32 bytes in hexadecimal; empty without a secret."""

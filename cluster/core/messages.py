@@ -18,7 +18,7 @@ from typing import Annotated, Final, TypeVar
 
 import msgspec
 
-from cluster.core.identity import Epoch, NodeId, Number
+from cluster.core.identity import PRINTABLE, Epoch, NodeId, Number
 from cluster.errors import FrameError
 
 FRAME_BYTES: Final = 8 << 20
@@ -136,7 +136,7 @@ class Heartbeat(Message, frozen=True, tag=1):
 class Farewell(Message, frozen=True, tag=2):
     """The origin leaves on purpose: drop its slice now, do not wait for it."""
 
-    reason: Annotated[str, msgspec.Meta(max_length=200)]
+    reason: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)]
     notify_tails: NotifyTails
 
 
@@ -227,7 +227,7 @@ class Refused(Message, frozen=True, tag=21):
     the origin remembers of the asker when that is the reason, so that the asker can take a higher one."""
 
     nonce: Number
-    reason: Annotated[str, msgspec.Meta(max_length=300)]
+    reason: Annotated[str, msgspec.Meta(max_length=300, pattern=PRINTABLE)]
     known: Epoch | None
 
 

@@ -100,6 +100,15 @@ def test_what_is_over_its_cap_is_refused(oversized: messages.Question) -> None:
         messages.decode_question(messages.encode(oversized))
 
 
+def test_a_reason_has_no_control_characters() -> None:
+    """Reasons are shown in terminals."""
+    with pytest.raises(FrameError):
+        messages.decode_reply(messages.encode(messages.Refused("a", EPOCH, 1, "\x1b[2J", None)))
+    farewell = messages.Farewell("a", EPOCH, "a\n", {})
+    with pytest.raises(FrameError):
+        messages.decode_published(messages.encode_published(messages.HEARTBEAT_TOPIC, farewell))
+
+
 @given(st.binary(max_size=400))
 def test_rubbish_is_refused_and_nothing_else(frame: bytes) -> None:
     for decode in (messages.decode_published, messages.decode_question, messages.decode_reply):
@@ -152,7 +161,7 @@ class TestSealing:
         with pytest.raises(CardError):
             Sealer(None).open(rubbish)
 
-    @pytest.mark.parametrize("field", ["pub", "router", "url", "version", "host"])
+    @pytest.mark.parametrize("field", ["id", "pub", "router", "url", "version", "host"])
     @pytest.mark.parametrize("text", ["a\x1b[2J", "a\x00", "a\n"])
     def test_a_card_has_no_control_characters(self, field: str, text: str) -> None:
         """Cards are shown in terminals."""

@@ -176,6 +176,14 @@ class TestRefusals:
         told = [effect for effect in out if isinstance(effect, fx.Belief) and effect.event == "hello refused"]
         assert (a.core.admission.refusals, a.core.admission.bad_cards, len(told)) == (8, 8, 4)
 
+    def test_a_name_that_nobody_vouches_for_is_logged_without_harm_to_a_terminal(self) -> None:
+        world, (a,) = cluster_of("a")
+        hello = messages.Hello("x\x1b[2J\n", Epoch(1, 0), b"no card", 1)
+        out = a.core.asked(b"x", messages.encode(hello), world.now)
+        told = {effect.event: effect.fields for effect in out if isinstance(effect, fx.Belief)}
+        assert told["hello refused"]["peer"] == r"'x\x1b[2J\n'"
+        assert told["bad card"]["source"] == r"hello from 'x\x1b[2J\n'"
+
     @pytest.mark.parametrize(
         ("change", "reason"),
         [({"id": "a"}, "somebody else"), ({"epoch": Epoch(9, 9)}, "somebody else")],
