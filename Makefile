@@ -80,6 +80,10 @@ autobahn: setup ## Hold the WebSocket front to the Autobahn suite (needs a Pytho
 simulate: setup ## Play random lives of small clusters: SEEDS=10000 of them, or show one: SEED=4711
 	@PYTHONPATH=tests $(BIN)/python -m support.simulate $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000))
 
+.PHONY: fuzz
+fuzz: setup ## Send rubbish to every parser; one for longer: TARGET=filters SECONDS=600, one again: INPUT=build/fuzz/…
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzz $(TARGET) $(if $(INPUT),--input $(INPUT)) --seconds $(or $(SECONDS),60) $(if $(KEEP),--keep)
+
 .PHONY: bench
 bench: setup ## Measure, on a machine that does nothing else; a part of it: ONLY=W1,fairness
 	BENCH_PAGE=docs/reference/performance.md BENCH_ONLY="$(ONLY)" $(BIN)/pytest -m bench -s -q tests/bench
