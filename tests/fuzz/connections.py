@@ -9,7 +9,6 @@ then the bytes."""
 from __future__ import annotations
 
 import contextlib
-import functools
 import gzip
 import json
 import socket
@@ -22,11 +21,14 @@ import trio.testing
 
 from fuzz.http_heads import change_requests
 from fuzz.http_heads import seeds as requests
-from server.adapters.listener import _Door
+from server.adapters.admission import Admission
+from server.adapters.reception import Reception
 from server.adapters.turn import Turn
+from server.core.callers import TrustedProxies
 from server.core.deflate import SharedDeflate
 from server.core.frames import CloseCode
 from server.core.outbox import OutboxCounters
+from server.core.refusals import RefusalCounters
 from support.front import handshake, inflated
 from support.fuzz_engine import Target
 from support.fuzz_mutations import Dice
@@ -36,6 +38,7 @@ from support.pieces import pieces_of
 
 NODE, LOG = make_node(header_bytes=1_000, request_bytes=2_000, requests_in_flight=3, compress_from_bytes=200)
 LIMITS = NODE.config.limits
+CALLER = TrustedProxies().direct("127.0.0.1", 1)
 
 BEFORE = (
     b"",
@@ -88,19 +91,21 @@ async def _sent(data: bytes, sizes: Sequence[int]) -> bytes:
     with theirs:
         theirs.setblocking(False)
         ours.setblocking(False)
-        door = _Door(
+        reception = Reception(
             NODE.app,
             LIMITS,
             turn,
+            Admission(NODE.config.server, LIMITS, RefusalCounters(), LOG.logger),
             counters=OutboxCounters(),
             log=LOG.logger,
             deflate=SharedDeflate(LIMITS.deflate_from_bytes),
+            handshakes=None,
         )
         received = bytearray()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(turn.run)
-            door._accepted += 1
-            nursery.start_soon(functools.partial(door._attend, ours, "fuzz", nursery, is_welcome=True))
+            reception.accepted += 1
+            nursery.start_soon(reception.attend, ours, CALLER, None, None, nursery)
             with contextlib.suppress(OSError):  # it was thrown out
                 for piece in _pieces(data, sizes):
                     theirs.send(piece)
@@ -116,7 +121,7 @@ async def _sent(data: bytes, sizes: Sequence[int]) -> bytes:
                     break
                 received += more
             await trio.testing.wait_all_tasks_blocked()
-            assert door._accepted == 0
+            assert reception.accepted == 0
             nursery.cancel_scope.cancel()
     return bytes(received)
 

@@ -69,7 +69,7 @@ class _Client:
     def __attrs_post_init__(self) -> None:
         self.session = NODE.app.open_session("websocket", "fuzz", self._write)
 
-    def _write(self, *frames: bytes) -> None:
+    def _write(self, *frames: bytes, joined: bytes = b"") -> None:
         self.received += frames
 
     def said(self, message: bytes) -> dict[str, Any]:
