@@ -279,6 +279,73 @@ async def test_a_client_may_change_its_keys(tls: Tls, authority: Authority) -> N
             await eventually(lambda: sum(line.count("HTTP/1.1 200 OK") for line in child.lines) == 2)
 
 
+# -- Behind proxies ----------------------------------------------------------------------------------------------
+
+INTRODUCED = {"trusted_proxies": ("127.0.0.1",), "proxy_protocol": True}
+HEADER = b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 443\r\n"
+
+
+async def test_a_proxys_header_comes_before_tls_also_in_the_same_write(tls: Tls) -> None:
+    async with open_front(tls=tls, server=INTRODUCED) as front, await socket_to(front) as stream:
+        client = TlsBytes(tls.trust)
+        hello, _ = client.shake_hands()
+        await stream.send_all(HEADER + hello)
+        said, is_done = client.shake_hands(await stream.receive_some(65_536))
+        assert is_done
+        await stream.send_all(said + client.encrypted(get("/probe/who")))
+        answer = b""
+        while b"203.0.113.7" not in answer:
+            answer += client.decrypted(await stream.receive_some(65_536))
+
+
+async def test_an_address_over_its_limit_is_told_so_within_tls(tls: Tls) -> None:
+    async with (
+        open_front(tls=tls, server=INTRODUCED, address_connections=1) as front,
+        await socket_to(front) as first,
+        await socket_to(front) as second,
+    ):
+        clients = {stream: TlsBytes(tls.trust) for stream in (first, second)}
+        for stream, client in clients.items():
+            await stream.send_all(HEADER)
+            await client.connect(stream)
+        await second.send_eof()
+        assert clients[second].decrypted(await everything(second)).startswith(b"HTTP/1.1 429 ")
+
+
+async def test_a_proxys_client_for_whom_there_is_no_room_is_told_so_within_tls(tls: Tls) -> None:
+    async with (
+        open_front(tls=tls, server=INTRODUCED, connections=1) as front,
+        await socket_to(front) as first,
+        await socket_to(front) as second,
+    ):
+        clients = {stream: TlsBytes(tls.trust) for stream in (first, second)}
+        for stream, client in clients.items():
+            await stream.send_all(HEADER)
+            await client.connect(stream)
+        await second.send_eof()
+        assert clients[second].decrypted(await everything(second)).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_what_an_address_sends_is_rationed_within_tls_too(tls: Tls) -> None:
+    per_s = 20_000
+    body = b'{"text": "' + b"x" * 30_000 + b'"}'
+    async with (
+        open_front(tls=tls, server=INTRODUCED, address_bytes_per_s=per_s) as front,
+        await socket_to(front) as stream,
+    ):
+        client = TlsBytes(tls.trust)
+        await stream.send_all(HEADER)
+        await client.connect(stream)
+        began, answers = trio.current_time(), b""
+        request = post(body, "Content-Type: application/json")
+        pieces = [request[at : at + 16_000] for at in range(0, len(request), 16_000)] * 2
+        await stream.send_all(b"".join(map(client.encrypted, pieces)))
+        while answers.count(b"HTTP/1.1 200 ") < 2:
+            answers += client.decrypted(await stream.receive_some(65_536))
+        # 60 kB, of which 40 at once, and the last read is not waited for.
+        assert trio.current_time() - began > (60_000 - 2 * per_s - READ_BYTES) / per_s / 2
+
+
 # -- The end ------------------------------------------------------------------------------------------------------
 
 
