@@ -175,6 +175,7 @@ class MeshConfig:
             heartbeat=heartbeat,
             silent_after=2 * heartbeat,
             ask_every=heartbeat / 2,
+            doubt_again_after=heartbeat / 10,
             down_after=3.5 * heartbeat,
             stall_after=0.8 * heartbeat,
             canary_every=2 * heartbeat,

@@ -21,6 +21,10 @@ class Limits:
     ask_every: float = 0.25
     """Between two questions to a silent peer: three fit in before it is down."""
 
+    doubt_again_after: float = 0.05
+    """After a peer's connection closed: by then what had arrived before that is read, and other peers know of it, too.
+    Longer, and those who still hear it would not have the time to say so before it is down."""
+
     down_after: float = 1.75
     """Silence, including unanswered questions, after which a peer's slice is dropped: under two seconds, as
     promised."""

@@ -330,6 +330,7 @@ class Link:
 
     def pong(self, pong: messages.Pong, now: float, out: list[Effect]) -> None:
         """The peer lives. If it is only its PUB socket that we do not hear, what it published comes this way."""
+        self.liveness.answered()
         boot, tail = pong.notify_tail
         if boot == self._me.epoch.boot:
             self.mailbox.learn_tail(tail, now, out)

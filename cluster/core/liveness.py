@@ -2,8 +2,9 @@
 
 Any frame is a sign of life. Silence makes a peer *silent*: it is then asked directly, and again, and only if that
 stays unanswered, and no other peer has heard it either (their heartbeats say so), it is *down*. A closed connection
-makes the question immediate. A node that was stopped itself (paused, asleep, starved) must not count the time that it
-was away as the silence of others: `forgive` shifts every judgement by that much.
+makes the question immediate, and what was on its way when it closed (frames of the peer, what others say of it) does
+not answer it. A node that was stopped itself (paused, asleep, starved) must not count the time that it was away as the
+silence of others: `forgive` shifts every judgement by that much.
 
 After SWIM's failure detector (Das, Gupta, Motivala: "SWIM", 2002). Where SWIM asks others to probe on its behalf,
 everybody here hears everybody's heartbeats already, so what others heard is known without asking.
@@ -28,7 +29,7 @@ class Health(Enum):
 class Liveness:
     """The judgement over one peer. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_asked_at", "_heard_at", "_limits", "health", "last_heard", "last_vouched")
+    __slots__ = ("_asked_at", "_doubt_at", "_heard_at", "_limits", "health", "last_heard", "last_vouched")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.health = Health.UNHEARD
@@ -37,6 +38,8 @@ class Liveness:
         """When another peer heard it last, as far as we were told."""
         self._heard_at = now
         self._asked_at = now
+        self._doubt_at = float("inf")
+        """When to doubt once more that it lives: what was there before its connection closed is read by then."""
         self._limits = limits
 
     @property
@@ -51,6 +54,10 @@ class Liveness:
         self.health = Health.UP
         return not was_up
 
+    def answered(self) -> None:
+        """What arrived was the answer to a question of ours: there is no doubt that it lives."""
+        self._doubt_at = float("inf")
+
     def vouched(self, at: float) -> None:
         """Another peer heard it at that time: it lives, although we may not hear it."""
         self.last_vouched = max(self.last_vouched, at)
@@ -58,11 +65,14 @@ class Liveness:
     def hung_up(self, now: float) -> None:
         """Its connection was closed: do not wait for silence, ask now. Not a proof: it may connect again."""
         if self.health is Health.UP:
-            self.last_heard = min(self.last_heard, now - self._limits.silent_after)
-            self.last_vouched = min(self.last_vouched, self.last_heard)
+            self._doubt(now)
+            self._doubt_at = now + self._limits.doubt_again_after
 
     def time_passed(self, now: float) -> bool:
         """Judge anew; True when the peer should be asked for a sign of life now."""
+        if now >= self._doubt_at:
+            self._doubt_at = float("inf")
+            self._doubt(now)
         if self.health is Health.DOWN or now < self._silent_at():
             return False
         if now >= self._down_at():
@@ -80,15 +90,19 @@ class Liveness:
             case Health.DOWN:
                 return None
             case Health.UNHEARD | Health.UP:
-                return self._silent_at()
+                return min(self._doubt_at, self._silent_at())
             case Health.SILENT:
-                return min(self._asked_at + self._limits.ask_every, self._down_at())
+                return min(self._doubt_at, self._asked_at + self._limits.ask_every, self._down_at())
 
     def forgive(self, seconds: float, now: float) -> None:
         """We were away for that long: the peer was not silent meanwhile, we were deaf."""
         self.last_heard = min(self.last_heard + seconds, now)
         self.last_vouched = min(self.last_vouched + seconds, now)
         self._asked_at = min(self._asked_at + seconds, now)
+
+    def _doubt(self, now: float) -> None:
+        self.last_heard = min(self.last_heard, now - self._limits.silent_after)
+        self.last_vouched = min(self.last_vouched, self.last_heard)
 
     def _silent_at(self) -> float:
         return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cluster.core.limits import Limits
 from cluster.core.liveness import Health, Liveness
 
-LIMITS = Limits(silent_after=10, ask_every=3, down_after=20, unheard_after=30)
+LIMITS = Limits(silent_after=10, ask_every=3, doubt_again_after=2, down_after=20, unheard_after=30)
 
 
 def heard_at(now: float) -> Liveness:
@@ -90,6 +90,47 @@ def test_a_closed_connection_makes_the_question_immediate() -> None:
 def test_a_connection_that_closes_and_opens_again_is_no_death() -> None:
     liveness = heard_at(100)
     liveness.hung_up(101)
+    liveness.time_passed(101)
     liveness.heard(102)
     assert liveness.health is Health.UP
+    assert liveness.next_deadline() == 103, "that may have been on its way already"
+    assert liveness.time_passed(103)
+    liveness.heard(104)
+    assert liveness.health is Health.UP
+    assert liveness.next_deadline() == 114
+
+
+def test_an_answer_ends_the_doubt() -> None:
+    liveness = heard_at(100)
+    liveness.hung_up(101)
+    assert liveness.time_passed(101)
+    liveness.heard(102)
+    liveness.answered()
     assert liveness.next_deadline() == 112
+
+
+def test_what_was_on_its_way_when_the_connection_closed_does_not_delay_the_judgement() -> None:
+    """A frame of the peer, and a heartbeat of somebody who does not know yet."""
+    heard, vouched_for, neither = heard_at(100), heard_at(100), heard_at(100)
+    for liveness in (heard, vouched_for, neither):
+        liveness.hung_up(101)
+        assert liveness.time_passed(101)
+    heard.heard(102)
+    vouched_for.vouched(102)
+    for liveness, down_at in ((heard, 113), (vouched_for, 111), (neither, 111)):
+        assert liveness.next_deadline() == 103
+        liveness.time_passed(103)
+        liveness.time_passed(down_at - 1)
+        assert liveness.health is Health.SILENT
+        liveness.time_passed(down_at)
+        assert liveness.health is Health.DOWN
+
+
+def test_who_is_still_heard_by_others_lives_although_its_connection_closed() -> None:
+    liveness = heard_at(100)
+    liveness.hung_up(101)
+    liveness.time_passed(101)
+    liveness.time_passed(103)
+    liveness.vouched(110)
+    liveness.time_passed(111)
+    assert liveness.health is Health.SILENT
