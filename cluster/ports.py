@@ -51,7 +51,8 @@ class Transport(Protocol):
 
     Guarantees: published frames of one node arrive at a subscriber in the order in which they were sent, each at
     most once; some may be missing (at the start, and under overload). Direct frames between two nodes are in order,
-    each at most once, and may be missing after a connection broke. Nothing else: the core lives with the rest.
+    each at most once, and may be missing after a connection broke. A frame over `FRAME_BYTES` is not read by who gets
+    it, and ends the connection on which it comes, which is then made anew. Nothing else: the core lives with the rest.
     Sending never waits.
     """
 

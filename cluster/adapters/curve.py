@@ -15,7 +15,7 @@ import trio
 import zmq
 
 from cluster.adapters.readable import Readable
-from cluster.adapters.zap import ASKERS, HEARERS, Doors
+from cluster.adapters.zap import ASKERS, HEARERS, REQUEST_FRAMES, Doors
 from cluster.core.identity import Card
 from cluster.errors import AddressError
 from cluster.keys import KeyPair, Keys
@@ -36,7 +36,7 @@ class Locks:
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: Keys) -> None:
         self._keys = keys
         self._doors = Doors(keys.may_ask)
-        self._requests = Readable(context.socket(zmq.ROUTER))
+        self._requests = Readable(context.socket(zmq.ROUTER), parts=REQUEST_FRAMES)
         self._requests.socket.set(zmq.LINGER, 0)
         self._requests.socket.bind("inproc://zeromq.zap.01")
         self._monitors: list[Readable] = []
@@ -48,7 +48,7 @@ class Locks:
             socket.set(zmq.ZAP_DOMAIN, domain)
             socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
             _set_pair(socket, self._keys.server)
-            self._monitors.append(Readable(socket.get_monitor_socket(FAILED_HANDSHAKES)))
+            self._monitors.append(Readable(socket.get_monitor_socket(FAILED_HANDSHAKES), parts=2))
 
     def show_as_subscriber(self, socket: zmq.Socket[bytes], server_key: str) -> None:
         """From the next `connect` on, talk only to who answers to `server_key`, with the own key."""

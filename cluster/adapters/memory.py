@@ -2,7 +2,7 @@
 nodes in one loop. Faults are injected by `MemoryNetwork.is_lost`.
 
 Frames are handed over in order, but never within the call that sent them: as with sockets, the receiver gets them
-when its task runs.
+when its task runs. A frame over `FRAME_BYTES` is lost, and who asked is told that the connection broke.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import count
 import trio
 
 from cluster.core.identity import Card
+from cluster.core.messages import FRAME_BYTES
 from cluster.errors import BindError, PoolUnavailable
 from cluster.keys import Keys
 from cluster.ports import Addresses, Arrivals
@@ -125,6 +126,8 @@ class MemoryTransport:
         if (receiver := self._network._transports.get(card.router)) is not None:
             identity = f"{self._addresses.router} {node}".encode()
             self._send(receiver, frame, lambda arrivals: arrivals.asked([(identity, frame)]))
+            if len(frame) > FRAME_BYTES:
+                self._put(partial(_tell_hung_up, node))
         return True
 
     def ask_at(self, address: str, frame: bytes) -> None:
@@ -139,6 +142,8 @@ class MemoryTransport:
         if (receiver := self._network._transports.get(address)) is None:
             return False
         self._send(receiver, frame, lambda arrivals: arrivals.answered(node, [frame]))
+        if len(frame) > FRAME_BYTES:
+            receiver._put(partial(_tell_hung_up, node))
         return True
 
     def _hung_up(self, gone: frozenset[str]) -> None:
@@ -152,6 +157,8 @@ class MemoryTransport:
     def _send(self, receiver: MemoryTransport, frame: bytes, hand_over: Callable[[Arrivals], object]) -> bool:
         if len(receiver._inbox) >= QUEUE:
             return False
+        if len(frame) > FRAME_BYTES:
+            return True
         sender = self._addresses.pub
         if receiver is self or not self._network.is_lost(sender, receiver._addresses.pub, frame):
             receiver._put(hand_over)

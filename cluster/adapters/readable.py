@@ -3,6 +3,9 @@
 Each receiving socket has one task that waits on the socket's file descriptor. That descriptor is edge-triggered: any
 operation on the socket, also a send from another task, may consume the edge. So EVENTS is looked at before every
 wait, and `touched` wakes the waiting task when an operation found something to read.
+
+ZeroMQ bounds each part of a message, and not how many there are; it gives a message when its last part has come. Of one
+with more parts than are expected here only so many are kept as show that.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ _POLLIN: Final = int(zmq.POLLIN)
 
 
 class Readable:
-    """A socket and the one task that waits for it to become readable."""
+    """A socket and the one task that waits for it to become readable. Its messages have `parts` parts; of one with
+    more, one part more is kept, and the rest is thrown away as it is read."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], parts: int) -> None:
         self.socket = socket
         self._descriptor = socket.fileno()
         self._wait: trio.CancelScope | None = None
+        self._most_parts = parts + 1
+        self._message: list[bytes] = []
+        """What was read of a message that is not at its end."""
 
     def touched(self) -> None:
         """An operation was made on the socket: if it consumed the edge, wake the reader."""
@@ -47,7 +54,8 @@ class Readable:
                 has_waited = True
             elif has_waited:  # others had their turn meanwhile
                 has_waited = False
-                yield self._receive()
+                if batch := self._receive():  # none, when a message of too many parts is not at its end
+                    yield batch
             else:
                 await trio.lowlevel.checkpoint()
                 has_waited = True
@@ -57,9 +65,16 @@ class Readable:
 
     def _receive(self) -> list[list[bytes]]:
         batch: list[list[bytes]] = []
+        message = self._message
         try:
-            while len(batch) < FRAMES_AT_ONCE:
-                batch.append(self.socket.recv_multipart(zmq.NOBLOCK))
+            for _ in range(FRAMES_AT_ONCE):
+                part = self.socket.recv(zmq.NOBLOCK)
+                if len(message) < self._most_parts:
+                    message.append(part)
+                if not self.socket.get(zmq.RCVMORE):
+                    batch.append(message)
+                    message = []
         except zmq.Again:
             pass
+        self._message = message
         return batch

@@ -28,7 +28,7 @@ _LATER: Final = (b"300", b"not now")
 come back after it."""
 
 _VERSION: Final = b"1.0"
-_FRAMES: Final = 9
+REQUEST_FRAMES: Final = 9
 """Of a CURVE request, as a ROUTER receives it: who to answer to, empty, version, id, domain, address, routing id,
 mechanism, key."""
 
@@ -43,7 +43,7 @@ class Doors:
 
     def knocked(self, request: Sequence[bytes]) -> list[list[bytes]]:
         """A handshake came to where we have to judge: the reply, or none yet."""
-        if len(request) != _FRAMES:
+        if len(request) != REQUEST_FRAMES:
             return []
         asker, empty, _, request_id, domain, _, _, mechanism, key = request
         envelope = [asker, empty, _VERSION, request_id]

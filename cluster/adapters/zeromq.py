@@ -6,7 +6,6 @@ With keys every connection is encrypted and authenticated by CURVE (CurveZMQ, RF
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -16,6 +15,7 @@ import trio
 import zmq
 
 from cluster.adapters.curve import FAILED_HANDSHAKES, HANDSHAKE_LIMIT_MS, OTHER_LANGUAGE, Locks, check_keys
+from cluster.adapters.mending import BREAKS, mend
 from cluster.adapters.readable import Readable
 from cluster.core.identity import Card
 from cluster.core.messages import FRAME_BYTES
@@ -65,8 +65,9 @@ class ZeroMqTransport:
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._pub = self._socket(zmq.PUB, PUBLISHED_QUEUE)
-        self._sub = Readable(self._socket(zmq.SUB, PUBLISHED_QUEUE))
-        self._router = Readable(self._socket(zmq.ROUTER, DIRECT_QUEUE))
+        self._sub = Readable(self._socket(zmq.SUB, PUBLISHED_QUEUE), parts=1)
+        self._sub_monitor = Readable(self._sub.socket.get_monitor_socket(BREAKS), parts=2)
+        self._router = Readable(self._socket(zmq.ROUTER, DIRECT_QUEUE), parts=2)
         self._router.socket.set(zmq.ROUTER_MANDATORY, 1)  # say when the asker has gone, instead of dropping
         self._pub.set(zmq.LINGER, FAREWELL_MS)
         self._pub.set(zmq.XPUB_NODROP, 1)  # tell when a peer's queue is full, instead of dropping in silence
@@ -101,7 +102,8 @@ class ZeroMqTransport:
                 self.disconnect(node)
             for seed in self._seeds.values():
                 seed.close()
-            for socket in (self._sub.socket, self._router.socket, self._pub):
+            self._sub.socket.disable_monitor()
+            for socket in (self._sub_monitor.socket, self._sub.socket, self._router.socket, self._pub):
                 socket.close()
             if self._locks is not None:
                 self._locks.close()
@@ -115,6 +117,7 @@ class ZeroMqTransport:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._read_published, arrivals)
+                nursery.start_soon(mend, self._sub_monitor, lambda _kind: None, self._hear_anew)
                 nursery.start_soon(self._read_questions, arrivals)
                 if self._locks is not None:
                     nursery.start_soon(self._locks.run, lambda: arrivals.kept_out(None))
@@ -148,7 +151,7 @@ class ZeroMqTransport:
             self._cards.pop(card.id, None)
             dealer.close()
             raise
-        peer = self._peers[card.id] = _Peer(card.id, Readable(dealer), self._locks is not None)
+        peer = self._peers[card.id] = _Peer(card.id, Readable(dealer, parts=1), self._locks is not None)
         self._start_reading(peer)
         self._know_cards()
 
@@ -219,6 +222,12 @@ class ZeroMqTransport:
             self._heard_with[address] = key
         self._sub.touched()
 
+    def _hear_anew(self, address: str) -> None:
+        """ZeroMQ has given the connection of SUB up."""
+        if self._heard_with.pop(address, None) is not None:
+            self._sub.socket.disconnect(address)
+            self._hear_at(address)
+
     def _know_cards(self) -> None:
         if self._locks is not None:
             self._locks.know(self._cards.values())
@@ -228,7 +237,9 @@ class ZeroMqTransport:
         if self._locks is not None:
             self._locks.show_as_client(dealer, server_key)
         _connect(dealer, address)
-        seed = self._seeds[address, server_key] = _Peer(address, Readable(dealer), self._locks is not None)
+        seed = self._seeds[address, server_key] = _Peer(
+            address, Readable(dealer, parts=1), self._locks is not None
+        )
         self._start_reading(seed)
         return seed
 
@@ -263,13 +274,14 @@ class ZeroMqTransport:
                 await _rest(arrivals.answered(peer.node, [_single(frame) for frame in frames]))
 
     async def _watch_connection(self, peer: _Peer, arrivals: Arrivals) -> None:
+        def tell(kind: int) -> None:
+            if kind == zmq.EVENT_DISCONNECTED:
+                arrivals.hung_up(peer.node)
+            elif self._has_failed(peer):
+                arrivals.kept_out(peer.node)
+
         with peer.watching:
-            async for events in peer.monitor.batches():
-                for event, *_ in events:
-                    if int.from_bytes(event[:2], sys.byteorder) == zmq.EVENT_DISCONNECTED:
-                        arrivals.hung_up(peer.node)
-                    elif self._has_failed(peer):
-                        arrivals.kept_out(peer.node)
+            await mend(peer.monitor, tell, peer.connect_anew)
 
     def _socket(self, kind: int, queue: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -296,7 +308,13 @@ class _Peer:
 
     def __attrs_post_init__(self) -> None:
         failures = FAILED_HANDSHAKES if self.is_locked else OTHER_LANGUAGE
-        self.monitor = Readable(self.dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | failures))
+        self.monitor = Readable(self.dealer.socket.get_monitor_socket(BREAKS | failures), parts=2)
+
+    def connect_anew(self, address: str) -> None:
+        """ZeroMQ has given the connection up."""
+        self.dealer.socket.disconnect(address)
+        _connect(self.dealer.socket, address)
+        self.dealer.touched()
 
     def close(self) -> None:
         """Stop both tasks and drop the connection."""

@@ -14,6 +14,7 @@ import trio
 from cluster.adapters.memory import MemoryNetwork
 from cluster.adapters.zeromq import ZeroMqTransport
 from cluster.core.identity import Card, Epoch
+from cluster.core.messages import FRAME_BYTES
 from cluster.errors import AddressError, BindError
 from cluster.keys import Keys
 from cluster.ports import Addresses, Transport
@@ -123,6 +124,14 @@ async def say_until_heard(speaker: End, listener: End, frame: bytes) -> None:
         speaker.transport.publish(frame)
         with trio.move_on_after(0.01):
             await eventually(lambda: frame in listener.received.frames)
+
+
+async def ask_until_heard(asker: End, peer: End, question: bytes) -> None:
+    """What is asked over a connection that is about to end is gone."""
+    while question not in (asked for _, asked in peer.received.questions):
+        asker.transport.ask("a", question)
+        with trio.move_on_after(0.05):
+            await eventually(lambda: question in (asked for _, asked in peer.received.questions))
 
 
 async def test_published_frames_arrive_in_order_and_by_topic(kind: Kind) -> None:
@@ -315,6 +324,27 @@ async def test_an_address_that_is_none_is_refused_and_harms_nobody(
         assert not b.transport.ask("x", b"?")
         b.transport.disconnect("x")
         await say_until_heard(a, b, b"s\x00still here")
+
+
+async def test_a_frame_that_is_too_large_is_not_carried_and_the_next_is(kind: Kind) -> None:
+    """MAXMSGSIZE in ZeroMQ: who gets such a frame does not read it, and hangs up."""
+    oversized = bytes(FRAME_BYTES + 1)
+    async with an_end(kind) as a, an_end(kind) as b:
+        b.transport.subscribe(b"t\x00")
+        b.connect(a, "a")
+        await say_until_heard(a, b, b"t\x00before")
+        a.transport.publish(b"t\x00" + oversized)
+        await say_until_heard(a, b, b"t\x00after")
+        assert max(map(len, b.received.frames)) < FRAME_BYTES
+        await ask_until_heard(b, a, b"one")
+        a.transport.answer(a.received.questions[-1][0], oversized)
+        await eventually(lambda: b.received.gone == ["a"])
+        await ask_until_heard(b, a, b"two")
+        b.transport.ask("a", oversized)
+        await eventually(lambda: b.received.gone == ["a", "a"])
+        await ask_until_heard(b, a, b"three")
+        assert b.received.replies == []
+        assert max(len(question) for _, question in a.received.questions) < FRAME_BYTES
 
 
 async def test_who_has_gone_cannot_be_answered(kind: Kind) -> None:
