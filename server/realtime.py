@@ -25,11 +25,13 @@ from server.core.holds import NO_ROOM, UNREADABLE, DeliveryCounters, Hold
 from server.core.koncorde import FilterError
 from server.core.limits import Limits
 from server.core.notifications import (
+    MAX_DESCRIPTION_BYTES,
     DocumentNotification,
     LossNotification,
     RoomLoss,
     UserNotification,
     describe,
+    description_bytes,
     document_head,
     payload,
     read_description,
@@ -122,7 +124,7 @@ class Realtime:
             self._leave(session, room_id)
 
     def _enter(self, session: Session, key: RoomKey, wish: "Wish", action: str) -> "Subscribed":
-        self._check_limits(session, key.id)
+        self._check_limits(session, key)
         self._end_run()
         entered = self._rooms.enter(
             session,
@@ -153,16 +155,21 @@ class Realtime:
             self._emit(RoomOpened(room.id, key.index, key.collection))
         return Subscribed(self, self._rooms, entered)
 
-    def _check_limits(self, session: Session, room_id: str) -> None:
+    def _check_limits(self, session: Session, key: RoomKey) -> None:
         rooms = self._rooms.of(session)
-        if room_id in rooms:
+        if key.id in rooms:
             return
         allowed = self._limits.subscriptions
         if len(rooms) >= allowed:
             raise ApiError("core.realtime.too_many_subscriptions", str(allowed))
-        room = self._rooms.find(room_id)
-        if (room is None or not room.subscribers) and self._rooms.local_count >= self._limits.rooms:
+        room = self._rooms.find(key.id)
+        if room is not None and room.subscribers:
+            return
+        if self._rooms.local_count >= self._limits.rooms:
             raise ApiError("core.realtime.too_many_rooms")
+        size = description_bytes(key)
+        if size > MAX_DESCRIPTION_BYTES:
+            raise ApiError("core.realtime.filter_too_large", str(size), str(MAX_DESCRIPTION_BYTES))
 
     def _leave(self, session: Session, room_id: str) -> None:
         self._end_run()
@@ -213,6 +220,11 @@ class Realtime:
     def is_settled(self, room: Room) -> bool:
         """Tell whether `settled` would return at once."""
         return self._relay is None or room.is_settled
+
+    @property
+    def most_rooms(self) -> int:
+        """How many rooms this node may have."""
+        return self._limits.rooms
 
     # -- Asking --------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,12 @@ CATALOGUE: Mapping[str, ErrorKind] = _table(
         413,
         "A connection may subscribe to {} rooms; this one does.",
     ),
+    (
+        "core.realtime.filter_too_large",
+        0x00018002,
+        413,
+        "The room's index, collection and filter take {} bytes, more than the {} allowed.",
+    ),
     # -- api: the request itself ---------------------------------------------------------------------------------
     ("api.assert.invalid_type", 0x02010001, 400, 'Wrong type for argument "{}" (expected: {})'),
     ("api.assert.invalid_argument", 0x02010002, 400, 'Invalid argument "{}". Expected: {}'),

@@ -195,13 +195,25 @@ class _Description(msgspec.Struct):
     users: bool
 
 
+MAX_DESCRIPTION_BYTES: Final = 4 << 20
+"""A room's index, collection and filter as JSON: what the mesh takes, and four times the default size of a client's
+message. Only where `limits.request_bytes` is raised can a filter be larger."""
+
 _read_description = msgspec.json.Decoder(_Description).decode
 
 
 def describe(room: Room) -> bytes:
     """Return what other nodes have to know of a room that has subscribers on this one."""
-    key = room.key
-    return encode_json(_Description(key.index, key.collection, dict(key.body), room.wants_users))
+    return _describe(room.key, room.wants_users)
+
+
+def description_bytes(key: RoomKey) -> int:
+    """Return the most that a description of a room with this key can take."""
+    return len(_describe(key, wants_users=False))  # the longer word
+
+
+def _describe(key: RoomKey, wants_users: bool) -> bytes:
+    return encode_json(_Description(key.index, key.collection, dict(key.body), wants_users))
 
 
 def read_description(room_id: str, description: bytes) -> tuple[RoomKey, bool]:

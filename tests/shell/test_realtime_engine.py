@@ -9,7 +9,7 @@ import trio
 
 from server.core.holds import HELD_TOO_MANY, LEFT_BEFORE_REPLY, NO_ROOM, UNREADABLE
 from server.core.limits import Limits
-from server.core.notifications import RoomDescriptionError
+from server.core.notifications import MAX_DESCRIPTION_BYTES, RoomDescriptionError
 from server.core.responses import Response
 from server.core.values import encode_json
 from server.testing import MemoryHub, TestClient, TestNode, open_test_node
@@ -251,6 +251,17 @@ async def test_subscriptions_of_a_connection_are_limited() -> None:
         assert (await subscribe(client, {}, scope="in"))["status"] == 200
         reply = await subscribe(client, FILTER)
         assert (reply["status"], reply["error"]["id"]) == (413, "core.realtime.too_many_subscriptions")
+
+
+async def test_a_filter_that_other_nodes_could_not_be_told_of_is_refused() -> None:
+    """It is told as it was written: here one condition, many times over."""
+    long = {"equals": {"name": "x" * 60_000}}
+    async with open_test_node(limits=Limits(request_bytes=8 << 20)) as node:
+        client = node.client()
+        reply = await subscribe(client, {"or": [long] * 70})
+        assert (reply["status"], reply["error"]["id"]) == (413, "core.realtime.filter_too_large")
+        assert reply["error"]["props"][1] == str(MAX_DESCRIPTION_BYTES)
+        assert (await subscribe(client, {"or": [long] * 60}))["status"] == 200
 
 
 # -- Guarantee 1: subscribe means subscribed -------------------------------------------------------------------------
