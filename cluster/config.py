@@ -17,6 +17,9 @@ from cluster.keys import Keys, Sealer
 SECRET_LENGTH = 16
 """Characters that a secret must have at least: what can be guessed seals nothing."""
 
+REPAIR_TRIES_AT_LEAST = 100
+"""Questions for a missing item, however short a time a node keeps what it said: ten seconds of them."""
+
 
 def _help(text: str, unit: str = "") -> dict[str, str]:
     return {"help": text, "unit": unit}
@@ -171,6 +174,7 @@ class MeshConfig:
     def limits(self) -> Limits:
         """The core's numbers, in seconds. All detection scales with the heartbeat."""
         heartbeat = self.timers.heartbeat / 1000
+        log_age = self.retry_join * self.timers.join_attempt_interval / 1000
         return Limits(
             heartbeat=heartbeat,
             silent_after=2 * heartbeat,
@@ -182,8 +186,9 @@ class MeshConfig:
             deaf_after=4.5 * heartbeat,
             unheard_after=self.timers.discover_timeout / 1000,
             greet_at_most=self.timers.join_attempt_interval / 1000,
-            forget_after=self.retry_join * self.timers.join_attempt_interval / 1000,
-            log_age=self.retry_join * self.timers.join_attempt_interval / 1000,
+            forget_after=log_age,
+            log_age=log_age,
+            repair_tries=max(REPAIR_TRIES_AT_LEAST, round(15 * log_age)),
             tail_after=0.2 * heartbeat,
             minimum_nodes=self.minimum_nodes,
         )

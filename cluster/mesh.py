@@ -173,7 +173,8 @@ class Mesh:
     # -- what the embedder says --
 
     def open_room(self, room: str, description: bytes, count: int) -> None:
-        """This node has `count` subscribers in the room; peers are told with the next flush."""
+        """This node has `count` subscribers in the room; peers are told with the next flush. Raises `ValueError` for a
+        description that no frame can carry (`PAYLOAD_BYTES`), and for what is no room id or count."""
         self._core.say.open_room(room, description, count)
         self._flush_soon()
 
@@ -188,7 +189,8 @@ class Mesh:
         self._flush_soon()
 
     def notify(self, node: str, rooms: Sequence[str], payload: bytes) -> None:
-        """Send a notification to rooms of a peer. Raises `ValueError` for a payload that no frame can carry."""
+        """Send a notification to rooms of a peer, however many. Raises `ValueError` for a payload that no frame can
+        carry (`PAYLOAD_BYTES`), and for what is no room id."""
         self._core.say.notify(node, rooms, payload)
         self._flush_soon()
 

@@ -22,6 +22,7 @@ FRAMES_AT_ONCE: Final = 256
 
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
+_RCVMORE: Final = int(zmq.RCVMORE)
 """As plain numbers: Python's flags cost more than the question."""
 
 
@@ -71,7 +72,7 @@ class Readable:
                 part = self.socket.recv(zmq.NOBLOCK)
                 if len(message) < self._most_parts:
                     message.append(part)
-                if not self.socket.get(zmq.RCVMORE):
+                if not self.socket.get(_RCVMORE):
                     batch.append(message)
                     message = []
         except zmq.Again:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cluster.core import messages
 from cluster.core.effects import Answer, AskAt, Belief, Effect, Publish
-from cluster.core.identity import LATEST_BOOT, Card, Epoch
+from cluster.core.identity import LATEST_BOOT, Card, Epoch, Me
 from cluster.core.limits import Limits
-from cluster.core.link import Link, Me
+from cluster.core.link import Link
 from cluster.core.peers import Peers
 from cluster.core.readiness import Readiness
 from cluster.errors import CardError

@@ -30,7 +30,10 @@ PublicKey = Annotated[str, msgspec.Meta(pattern=r"^(?:[0-9a-f]{64})?\Z")]
 """A public key, 32 bytes in hexadecimal; empty without a secret."""
 
 Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=PRINTABLE)]
-Number = Annotated[int, msgspec.Meta(ge=0, le=(1 << 62))]
+HIGHEST_NUMBER = 1 << 62
+"""What fits in 64 bits with room to reckon."""
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_NUMBER)]
 Version = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
@@ -104,3 +107,28 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 def _span(protocol: tuple[int, int]) -> str:
     low, high = protocol
     return f"version {low}" if low == high else f"versions {low} to {high}"
+
+
+class Me:
+    """What every part of the core needs to know of this node: its name, its card and epoch of the moment, and numbers
+    used once."""
+
+    __slots__ = ("_nonce", "card", "epoch", "id", "is_serving", "sealed_card", "takes_clients")
+
+    def __init__(self, card: Card, sealed_card: bytes) -> None:
+        self.id = card.id
+        self.is_serving = False
+        self.takes_clients = True
+        self._nonce = 0
+        self.take_card(card, sealed_card)
+
+    def take_card(self, card: Card, sealed_card: bytes) -> None:
+        """A new epoch, and so a new card."""
+        self.card = card
+        self.epoch = card.epoch
+        self.sealed_card = sealed_card
+
+    def nonce(self) -> int:
+        """A number that tells an answer to this question from the answers to earlier ones."""
+        self._nonce += 1
+        return self._nonce

@@ -52,6 +52,14 @@ class Limits:
     repair_every: float = 0.1
     """Between two requests for the same missing range: a few round trips of a slow network."""
 
+    repair_tries: int = 900
+    """Questions for the same item, after which it is given up as lost: half as long again as its origin keeps it. What
+    is announced as lost can be fetched again; what is waited for without end holds up all behind it."""
+
+    bad_answers: int = 10
+    """Answers to these questions that cannot be read, after which the same is done: a second. One may be of another
+    question, or damaged; an origin that cannot say it once cannot say it ten times."""
+
     forget_after: float = 60.0
     """How long a peer that is down and has no card in the pool is still looked for. Its numbering is kept as long,
     so that after a pause nothing is doubled or missed."""
@@ -68,6 +76,9 @@ class Limits:
     cut_items: int = 100_000
     """Notifications cut from a log of which the rooms are still known, so that only their subscribers are told."""
 
+    cut_bytes: int = 16 << 20
+    """What their rooms may weigh: all of them, if each is for one or two rooms. As much as the log itself."""
+
     remembered_lives: int = 1000
     """Peers that were given up on, of which the numbering is kept in case they come back."""
 
@@ -79,6 +90,22 @@ class Limits:
 
     held_items: int = 50_000
     """Items held back behind a hole, for each stream: more than arrive in a repair's time at full speed."""
+
+    held_bytes: int = 16 << 20
+    """What they may weigh: as much as the log of their origin, which can say the rest again."""
+
+    slice_rooms: int = 4_000_000
+    """Rooms that are taken of one peer: four times what a node has at the most as it comes. While a slice is read anew,
+    those that are gone since count as well."""
+
+    slice_bytes: int = 4 << 30
+    """What they may weigh: 1 KiB for each. A filter of a few conditions takes 200 bytes."""
+
+    slice_retry: float = 60.0
+    """How long a slice that is over these bounds is not read again: the whole of it would come for nothing."""
+
+    snapshot_tries: int = 10
+    """Requests for a snapshot, after which it is said that a peer's slice cannot be had: five seconds."""
 
     batch_bytes: int = 256 << 10
     """A frame stops growing here: large enough that its overhead is nothing, small enough to be sent at once."""

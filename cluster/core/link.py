@@ -14,19 +14,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-import attrs
-
 from cluster.core import messages
+from cluster.core.early import Early
 from cluster.core.effects import Ask, Belief, Connect, Effect
 from cluster.core.following import Follower
 from cluster.core.hearing import Hearing
-from cluster.core.identity import Card, Epoch
+from cluster.core.identity import Card, Epoch, Me
 from cluster.core.limits import Limits
 from cluster.core.liveness import Health, Liveness
 from cluster.core.mailbox import Mailbox
 from cluster.core.messages import Change, LinkReport, Notification, Question
 from cluster.core.slices import PeerSlice
-from cluster.core.streams import Outbound
+from cluster.core.streams import Accounted, Outbound
+from cluster.core.weights import change_weight, remains_of
 
 
 class Sync(Enum):
@@ -35,45 +35,6 @@ class Sync(Enum):
     GREETING = "greeting"
     SYNCING = "syncing"
     LIVE = "live"
-
-
-class Me:
-    """What every part of the core needs to know of this node: its name, its card and epoch of the moment, and numbers
-    used once."""
-
-    __slots__ = ("_nonce", "card", "epoch", "id", "is_serving", "sealed_card", "takes_clients")
-
-    def __init__(self, card: Card, sealed_card: bytes) -> None:
-        self.id = card.id
-        self.is_serving = False
-        self.takes_clients = True
-        self._nonce = 0
-        self.take_card(card, sealed_card)
-
-    def take_card(self, card: Card, sealed_card: bytes) -> None:
-        """A new epoch, and so a new card."""
-        self.card = card
-        self.epoch = card.epoch
-        self.sealed_card = sealed_card
-
-    def nonce(self) -> int:
-        """A number that tells an answer to this question from the answers to earlier ones."""
-        self._nonce += 1
-        return self._nonce
-
-
-@attrs.frozen
-class Accounted:
-    """What a peer says became of the notifications that we sent it, up to number `position`."""
-
-    position: int = 0
-    repaired: int = 0
-    lost: int = 0
-
-    @property
-    def delivered(self) -> int:
-        """Those that arrived by themselves."""
-        return self.position - self.repaired - self.lost
 
 
 class Link:
@@ -86,10 +47,14 @@ class Link:
         self.epoch = card.epoch
         self.sync = Sync.GREETING
         self.liveness = Liveness(limits, now)
-        self.hearing, self.slice = Hearing(limits, now), PeerSlice(card.id)
+        self.hearing, self.slice = Hearing(limits, now), PeerSlice(card.id, limits)
         self.mailbox = Mailbox(card.id, limits, self._ask_for_notifications)
         self.outgoing: Outbound[Notification, list[str]] = Outbound(
-            limits.notify_log_bytes, limits.log_age, _rooms_of, limits.cut_items
+            limits.notify_log_bytes,
+            limits.log_age,
+            remains_of,
+            remains_limit=limits.cut_items,
+            remains_bytes=limits.cut_bytes,
         )
         """What we sent the peer, until it has confirmed it."""
         self.accounted = Accounted()
@@ -108,6 +73,8 @@ class Link:
         """Whether the peer's last heartbeat says that its link to us is live."""
         self.refusal: str | None = None
         """Why the peer does not accept us, in its words."""
+        self.complaint: str | None = None
+        """Why we cannot take over the peer's slice."""
         self.reset_taken = 0
         """The last reset that the peer asked for, and that we have done."""
         self.resyncs = self.bad_frames = 0
@@ -118,12 +85,11 @@ class Link:
         self._me = me
         self._limits = limits
         self._state = self._follow_state(0)
-        self._early: list[messages.State] = []
+        self._early = Early(limits)
         self._nonce = 0
         self._was_welcomed = self._was_probed = False
         self._owned_up = False
-        self._next_part = 0
-        self._snapshot_tail = 0
+        self._next_part = self._snapshot_tail = self._snapshots_asked = 0
         self._retry_at = now
         self._wait = limits.greet_every
         self._reconnect_at = float("inf")
@@ -161,7 +127,12 @@ class Link:
     @property
     def held_changes(self) -> int:
         """Changes of the peer's slice that wait: for a snapshot, or behind a hole."""
-        return self._state.stream.held + sum(len(early.changes) for early in self._early)
+        return self._state.stream.held + self._early.changes
+
+    @property
+    def held_change_bytes(self) -> int:
+        """What these weigh."""
+        return self._state.stream.held_bytes + self._early.bytes
 
     @property
     def gaps(self) -> int:
@@ -201,7 +172,7 @@ class Link:
         """Begin (again) with hello."""
         self.sync = Sync.GREETING
         self._was_welcomed = self._was_probed = False
-        self._early.clear()
+        self._early.take()
         self._wait = self._limits.greet_every
         self._say_hello(now, out)
 
@@ -222,7 +193,7 @@ class Link:
         """Ask for a snapshot; what we hold stays until it is here."""
         self.sync = Sync.SYNCING
         self.resyncs += 1
-        self._early.clear()
+        self._early.take()
         self._state.repair_at = None
         self._wait = self._limits.greet_every
         self._ask_for_snapshot(now, out)
@@ -240,23 +211,39 @@ class Link:
         self.slice.add_part(part.rooms, out)
         if part.is_last:
             self.slice.end_snapshot(out)
-            if (
-                self._has_served_before and not self._owned_up
-            ):  # since the question was asked: the peer has to know
+            if self._has_served_before and not self._owned_up:  # since it was asked: the peer has to know
                 self._ask_for_snapshot(now, out)
             else:
                 self._go_live(now, out)
 
     def _go_live(self, now: float, out: list[Effect]) -> None:
-        self.sync = Sync.LIVE
         self._state = self._follow_state(self._snapshot_tail, self._state.gaps)
+        for batch in self._early.take():
+            self._apply(self._state.take(batch.first, batch.changes, now, out), out)
+        if self.slice.is_overfull:
+            self._stay_away(now, out)
+            return
+        self.sync, self.complaint, self._snapshots_asked = Sync.LIVE, None, 0
         if self.connected_at is None:
             self.connected_at = now
         out.append(Belief("peer live", {"peer": self.id, "epoch": str(self.epoch), "rooms": len(self.slice)}))
-        early, self._early = self._early, []
-        for batch in early:
-            self._apply(self._state.take(batch.first, batch.changes, now, out), out)
         self._confirm_state(out)
+
+    def _stay_away(self, now: float, out: list[Effect]) -> None:
+        """The peer has more rooms than we take. It is not live with us, and so learns at each of its barriers that we
+        do not know them; what we have of it stays, and all of it is read again after a while."""
+        self.sync, self._snapshots_asked = Sync.SYNCING, 0
+        self._state.repair_at = None
+        self._retry_at = now + self._limits.slice_retry
+        self._complain(
+            f"it has more than the {self._limits.slice_rooms} rooms that are taken, or larger ones", out
+        )
+
+    def _complain(self, reason: str, out: list[Effect]) -> None:
+        if self.complaint is None:
+            fields = {"peer": self.id, "reason": reason, "rooms": len(self.slice)}
+            out.append(Belief("slice not taken over", fields, is_warning=True))
+        self.complaint = reason
 
     def _greeted(self, now: float, out: list[Effect]) -> None:
         if self._was_welcomed and self._was_probed:
@@ -273,6 +260,11 @@ class Link:
         self._next_part = 0
         self._retry_later(now)
         self._owned_up = self._has_served_before
+        self._snapshots_asked += 1
+        if self._snapshots_asked == self._limits.snapshot_tries:
+            self._complain(
+                f"a snapshot was asked for {self._snapshots_asked} times, and never came as a whole", out
+            )
         self._ask(messages.Sync(self._me.id, self._me.epoch, self._nonce, self._owned_up), out)
 
     @property
@@ -295,14 +287,14 @@ class Link:
     def state(self, batch: messages.State, now: float, out: list[Effect]) -> None:
         """Changes of the peer's slice, from its PUB socket."""
         if self.sync is Sync.LIVE:
-            self._take_over(self._state.take(batch.first, batch.changes, now, out), out)
-        elif sum(len(early.changes) for early in self._early) < self._limits.held_items:
-            self._early.append(batch)  # over the bound: found missing later, and repaired
+            self._take_over(self._state.take(batch.first, batch.changes, now, out), now, out)
+        else:
+            self._early.keep(batch)
 
     def state_resent(self, again: messages.ResentState, now: float, out: list[Effect]) -> None:
         """Changes that we had asked for again."""
         if self.sync is Sync.LIVE:
-            self._take_over(self._state.take_resent(again.first, again.changes, now, out), out)
+            self._take_over(self._state.take_resent(again.first, again.changes, now, out), now, out)
 
     def state_cut(self, now: float, out: list[Effect]) -> None:
         """What is missing is not in the peer's log any more."""
@@ -337,13 +329,20 @@ class Link:
         if self.sync is Sync.LIVE:
             self._state.learn_tail(pong.state_tail, now, out)
 
+    def answered_badly(self) -> None:
+        """The peer answered something that cannot be read."""
+        self._state.answered_badly()
+        self.mailbox.answered_badly()
+
     def applied_by_peer(self, epoch: Epoch, number: int) -> None:
         """The peer has applied our slice up to this change."""
         self.applied = max(self.applied, (epoch, number))
 
-    def _take_over(self, changes: Sequence[Change], out: list[Effect]) -> None:
+    def _take_over(self, changes: Sequence[Change], now: float, out: list[Effect]) -> None:
         self._apply(changes, out)
-        if any(isinstance(change, messages.RoomOpened) for change in changes):
+        if self.slice.is_overfull:
+            self._stay_away(now, out)
+        elif any(isinstance(change, messages.RoomOpened) for change in changes):
             self._confirm_state(out)  # somebody may be waiting for it; the rest is confirmed by heartbeats
 
     def _apply(self, changes: Sequence[Change], out: list[Effect]) -> None:
@@ -354,7 +353,15 @@ class Link:
         self._ask(messages.Applied(self._me.id, self._me.epoch, self.epoch, self.state_position), out)
 
     def _follow_state(self, position: int, gaps: int = 0) -> Follower[Change]:
-        follower: Follower[Change] = Follower(self.id, "state", self._limits, self._ask_for_changes, position)
+        follower: Follower[Change] = Follower(
+            self.id,
+            "state",
+            self._limits,
+            weigh=change_weight,
+            ask=self._ask_for_changes,
+            give_up=lambda _before, now, out: self.resync(now, out),
+            position=position,
+        )
         follower.gaps = gaps
         return follower
 
@@ -433,7 +440,7 @@ class Link:
         out.append(Belief("peer down", fields, is_warning=True))
         self.sync = Sync.GREETING
         self._was_welcomed = self._was_probed = False
-        self._early.clear()
+        self._early.take()
         self._retry_at = now + self._limits.greet_at_most
         self._wait = self._limits.greet_at_most
         self.is_known_to_peer = False
@@ -443,7 +450,3 @@ class Link:
 
     def _ask(self, question: Question, out: list[Effect]) -> None:
         out.append(Ask(self.id, messages.encode(question)))
-
-
-def _rooms_of(notification: Notification) -> list[str]:
-    return notification.rooms

@@ -15,6 +15,7 @@ from cluster.core.following import AskAgain, Follower
 from cluster.core.limits import Limits
 from cluster.core.messages import Notification
 from cluster.core.streams import Inbound
+from cluster.core.weights import notification_weight
 
 
 class Mailbox:
@@ -22,7 +23,9 @@ class Mailbox:
 
     def __init__(self, peer: str, limits: Limits, ask: AskAgain) -> None:
         self._peer = peer
-        self._follower: Follower[Notification] = Follower(peer, "notify", limits, ask)
+        self._follower: Follower[Notification] = Follower(
+            peer, "notify", limits, weigh=notification_weight, ask=ask, give_up=self._lose
+        )
         self.received = self._follower.stream
         self._heartbeat = limits.heartbeat
         self._forget_at = 0.0
@@ -61,9 +64,7 @@ class Mailbox:
             return  # an answer to a question that has been settled since, or nonsense
         told = enumerate(cut.rooms, cut.first)
         rooms = Counter(room for number, those in told if self.received.lacks(number) for room in those)
-        lost, ready = self._follower.give_up(before, now, out)
-        self._tell_loss(lost, rooms if cut.rooms else None, out)
-        self._deliver(ready, out)
+        self._lose(before, now, out, rooms if cut.rooms else None)
 
     def learn_tail(self, tail: int, now: float, out: list[Effect]) -> None:
         """The peer says how far the stream goes."""
@@ -83,6 +84,16 @@ class Mailbox:
     def repair(self, now: float, out: list[Effect]) -> None:
         """Ask again for what is missing, if it is time to."""
         self._follower.repair(now, out)
+
+    def answered_badly(self) -> None:
+        """Something came from the peer that cannot be read, and may have been the answer."""
+        self._follower.answered_badly()
+
+    def _lose(self, before: int, now: float, out: list[Effect], rooms: dict[str, int] | None = None) -> None:
+        """What is missing before that number will not come: say so, and go on."""
+        lost, ready = self._follower.give_up(before, now, out)
+        self._tell_loss(lost, rooms, out)
+        self._deliver(ready, out)
 
     # -- the end of a stream --
 

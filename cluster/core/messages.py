@@ -2,8 +2,8 @@
 
 A published frame is one ZeroMQ message: a topic, a zero byte, and a MessagePack array. A direct frame (DEALER to ROUTER
 and back) is the array alone. The first element of the array is the message's tag. Every size is capped by
-type, and a transport refuses frames over `FRAME_BYTES` before they are read, so a hostile peer cannot make
-this node allocate.
+type, and a transport refuses frames over `FRAME_BYTES` before they are read, so what a hostile peer can make this node
+allocate for one frame has an end. What this node says itself is cut so that it fits (`cluster.core.publisher`).
 
 The topics of one node are few and fixed, because a bulk change of SUB topics can itself be lost:
 
@@ -32,7 +32,13 @@ BATCH_ITEMS: Final = 4096
 """The most changes or notifications in one frame: far above what one turn of the loop gathers."""
 
 ROOMS_PER_NOTIFICATION: Final = 65_536
-"""The most rooms one notification can name at one peer."""
+"""The most rooms one notification can name at one peer. One for more is said in several, long before."""
+
+ROOMS_BYTES: Final = 2 << 20
+"""The most that the rooms of one notification weigh when it is said: with the largest payload it fits into a frame."""
+
+ROOM_ID_CHARACTERS: Final = 256
+"""The longest room id: four times Shoal's own, which are hashes in hexadecimal."""
 
 LINKS_PER_HEARTBEAT: Final = 4096
 """The most peers a heartbeat speaks of; the practical limit of a full mesh is far below."""
@@ -55,7 +61,7 @@ def notify_topic(node: str, boot: int) -> bytes:
 First = Annotated[int, msgspec.Meta(ge=0, le=1 << 61)]
 """The number of the first item of a batch: the last one's has to be a `Number`, too."""
 
-RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+RoomId = Annotated[str, msgspec.Meta(min_length=1, max_length=ROOM_ID_CHARACTERS)]
 Payload = Annotated[bytes, msgspec.Meta(max_length=PAYLOAD_BYTES)]
 SealedCard = Annotated[bytes, msgspec.Meta(max_length=8192)]
 

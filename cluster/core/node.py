@@ -19,9 +19,9 @@ import msgspec
 from cluster.core import messages
 from cluster.core.admission import Admission, OpenCard, SealCard
 from cluster.core.effects import Announce, Answer, Ask, Belief, Effect, Lost, MoveTopic
-from cluster.core.identity import Card, Epoch
+from cluster.core.identity import Card, Epoch, Me
 from cluster.core.limits import Limits
-from cluster.core.link import Link, Me
+from cluster.core.link import Link
 from cluster.core.messages import Question, Reply
 from cluster.core.peers import Peers
 from cluster.core.publisher import Publisher

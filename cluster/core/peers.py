@@ -15,9 +15,9 @@ import msgspec
 
 from cluster.core import messages
 from cluster.core.effects import Belief, Connect, Disconnect, Effect
-from cluster.core.identity import Card, Epoch, Near
+from cluster.core.identity import Card, Epoch, Me, Near
 from cluster.core.limits import Limits
-from cluster.core.link import Link, Me
+from cluster.core.link import Link
 from cluster.core.liveness import Health
 from cluster.core.messages import Notification
 from cluster.core.streams import Inbound

@@ -2,22 +2,32 @@
 
 Changes and notifications of one turn of the embedder's loop are gathered, and numbered and framed together by
 `flush`: one frame for the state stream, one for each peer, unless they grow over the batch bound.
+
+Whatever is taken here can be said: what no frame can carry, or no receiver takes, is refused at once (`ValueError`),
+and what has too many rooms for one notification is said in several.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cluster.core import messages
 from cluster.core.effects import Effect, Publish
-from cluster.core.identity import Epoch
+from cluster.core.identity import HIGHEST_NUMBER, Epoch, Me
 from cluster.core.limits import Limits
-from cluster.core.link import Link, Me
+from cluster.core.link import Link
 from cluster.core.messages import Change, Notification, Reply
-from cluster.core.slices import OwnSlice, change_weight
+from cluster.core.slices import OwnSlice
 from cluster.core.streams import Outbound
+from cluster.core.weights import (
+    NOTIFICATION_OVERHEAD,
+    change_weight,
+    room_weight,
+    rooms_apart,
+    rooms_weight,
+)
 
 _Item = TypeVar("_Item")
 
@@ -32,7 +42,9 @@ class Publisher:
         self._slice = OwnSlice()
         self._state = self._new_state()
         self._changes: list[Change] = []
-        self._pending: dict[str, list[Notification]] = {}
+        self._pending: dict[str, tuple[list[Notification], list[int]]] = {}
+        """For each peer: what it is to be told, and what that weighs."""
+        self._most_rooms_bytes = min(limits.batch_bytes, messages.ROOMS_BYTES)
         self._canary_at = float("-inf")
         self.dropped: Counter[str] = Counter()
         """Notifications that were not sent, by reason."""
@@ -48,11 +60,20 @@ class Publisher:
         return len(self._slice)
 
     def open_room(self, room: str, description: bytes, count: int) -> None:
-        """This node has subscribers in the room."""
+        """This node has subscribers in the room. Raises `ValueError` for a description that no frame can carry, and for
+        what is no room id or count."""
+        room_weight(room)
+        _check_count(count)
+        if len(description) > messages.PAYLOAD_BYTES:
+            raise ValueError(
+                f"a room's description of {len(description)} bytes; the mesh takes {messages.PAYLOAD_BYTES}"
+            )
         self._say(self._slice.open(room, description, count, self.state_tail + 1))
 
     def count_room(self, room: str, count: int) -> None:
-        """The number of subscribers changed. Raises `KeyError` for a room that was not opened."""
+        """The number of subscribers changed. Raises `KeyError` for a room that was not opened, and `ValueError` for
+        what is no count."""
+        _check_count(count)
         self._say(self._slice.count(room, count))
 
     def close_room(self, room: str) -> None:
@@ -60,26 +81,39 @@ class Publisher:
         self._say(self._slice.close(room))
 
     def notify(self, node: str, rooms: Sequence[str], payload: bytes) -> None:
-        """A notification for a peer's rooms. Raises `ValueError` for a payload that no frame can carry."""
-        if len(payload) > messages.PAYLOAD_BYTES:
-            raise ValueError(
-                f"a notification of {len(payload)} bytes; the mesh takes {messages.PAYLOAD_BYTES}"
-            )
-        self._pending.setdefault(node, []).append(Notification(list(rooms), payload))
+        """A notification for a peer's rooms; one for very many rooms is said in several, each for some of them. Raises
+        `ValueError` for a payload that no frame can carry, and for what is no room id."""
+        size = len(payload)
+        if size > messages.PAYLOAD_BYTES:
+            raise ValueError(f"a notification of {size} bytes; the mesh takes {messages.PAYLOAD_BYTES}")
+        size += NOTIFICATION_OVERHEAD
+        weight = rooms_weight(rooms)
+        items, weights = self._pending.get(node) or self._pending.setdefault(node, ([], []))
+        if weight <= self._most_rooms_bytes:  # nearly always
+            items.append(Notification(list(rooms), payload))
+            weights.append(size + weight)
+            return
+        for part, part_weight in rooms_apart(rooms, self._most_rooms_bytes):
+            items.append(Notification(list(part), payload))
+            weights.append(size + part_weight)
+
+    def unsent(self, node: str) -> Sequence[Notification]:
+        """What the peer is told with the next flush: one for each number that is given out then."""
+        return self._pending.get(node, ((), ()))[0]
 
     def flush(self, now: float, out: list[Effect]) -> None:
         """Number and publish what was said since the last flush."""
         if self._changes:
             changes, self._changes = self._changes, []
-            weights = [_weigh_change(change) for change in changes]
+            weights = [change_weight(change) for change in changes]
             first = self._state.extend(changes, weights, now)
             for start, part in _batches(changes, weights, self._limits.batch_bytes):
                 message = messages.State(self._me.id, self._me.epoch, first + start, part)
                 out.append(Publish(messages.encode_published(messages.STATE_TOPIC, message)))
         if self._pending:
             pending, self._pending = self._pending, {}
-            for node, items in pending.items():
-                self._publish_notifications(node, items, now, out)
+            for node, (items, weights) in pending.items():
+                self._publish_notifications(node, items, weights, now, out)
 
     def heartbeat(self, now: float, out: list[Effect]) -> None:
         """A sign of life with the tails of all streams; what was said before goes first."""
@@ -90,7 +124,7 @@ class Publisher:
             self._me.epoch,
             state_tail=self._state.tail,
             notify_tails=self._notify_tails(),
-            links={link.id: link.report(now) for link in self._links.values()},
+            links={link.id: link.report(now) for link in self._spoken_of()},
             takes_clients=self._me.takes_clients,
         )
         out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, beat)))
@@ -164,19 +198,28 @@ class Publisher:
             return None
         items = self._read(link.outgoing, question.first, question.last)
         if items is None:
-            rooms = link.outgoing.remains(question.first, question.last, messages.BATCH_ITEMS)
+            rooms = link.outgoing.remains(
+                question.first, question.last, messages.BATCH_ITEMS, self._limits.batch_bytes
+            )
             return messages.CutNotify(me, epoch, question.first, rooms, link.outgoing.first_remains)
         return messages.ResentNotify(me, epoch, question.first, items) if items else None
 
     def _new_state(self) -> Outbound[Change, None]:
-        return Outbound(self._limits.state_log_bytes, self._limits.log_age, lambda _change: None)
+        return Outbound(
+            self._limits.state_log_bytes, self._limits.log_age, lambda _change, _weight: (None, 0)
+        )
 
     def _notify_tails(self) -> dict[str, tuple[int, int]]:
         return {
-            link.id: (link.epoch.boot, link.outgoing.tail)
-            for link in self._links.values()
-            if link.outgoing.tail
+            link.id: (link.epoch.boot, link.outgoing.tail) for link in self._spoken_of() if link.outgoing.tail
         }
+
+    def _spoken_of(self) -> Collection[Link]:
+        """All peers; if they are more than a heartbeat can name, those that live come first."""
+        links = self._links.values()
+        if len(links) <= messages.LINKS_PER_HEARTBEAT:  # always, unless somebody invents them
+            return links
+        return sorted(links, key=lambda link: not link.is_alive)[: messages.LINKS_PER_HEARTBEAT]
 
     def _read(self, stream: Outbound[_Item, Any], first: int, last: int) -> list[_Item] | None:
         return stream.read(first, last, messages.BATCH_ITEMS, self._limits.batch_bytes)
@@ -186,7 +229,7 @@ class Publisher:
             self._changes.append(change)
 
     def _publish_notifications(
-        self, node: str, items: list[Notification], now: float, out: list[Effect]
+        self, node: str, items: list[Notification], weights: list[int], now: float, out: list[Effect]
     ) -> None:
         link = self._links.get(node)
         if link is None:
@@ -194,7 +237,6 @@ class Publisher:
             return
         link.hearing.said_at = now
         topic = messages.notify_topic(node, link.epoch.boot)
-        weights = [_weigh_notification(item) for item in items]
         first = link.outgoing.extend(items, weights, now)
         for start, part in _batches(items, weights, self._limits.batch_bytes):
             message = messages.Notify(self._me.id, self._me.epoch, first + start, part)
@@ -219,11 +261,6 @@ def _batches(items: list[_Item], weights: list[int], max_bytes: int) -> Iterable
     yield start, items[start:]
 
 
-def _weigh_change(change: Change) -> int:
-    return change_weight(change.description if isinstance(change, messages.RoomOpened) else b"")
-
-
-def _weigh_notification(item: Notification) -> int:
-    return (
-        len(item.payload) + 70 * len(item.rooms) + 50
-    )  # a room id is 64 characters; the rest is Python's own
+def _check_count(count: int) -> None:
+    if not 0 <= count <= HIGHEST_NUMBER:
+        raise ValueError(f"{count} subscribers: no such number can be said")

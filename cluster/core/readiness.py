@@ -102,12 +102,18 @@ class Readiness:
         if self.foreign:
             return f"no protocol version in common: {next(iter(self.foreign.values()))}"
         waiting = [
-            peer for peer in sorted(self._first_peers & peers.keys()) if not _is_settled(peers[peer], epoch)
+            peers[peer]
+            for peer in sorted(self._first_peers & peers.keys())
+            if not _is_settled(peers[peer], epoch)
         ]
         self._has_joined = not waiting
-        return f"joining {', '.join(waiting)}" if waiting else None
+        return f"joining {', '.join(map(_named, waiting))}" if waiting else None
 
 
 def _is_settled(link: Link, epoch: Epoch) -> bool:
     """We have its slice and it has ours, or it does not answer."""
     return link.health is Health.DOWN or (link.is_live and link.has_applied(epoch, 0))
+
+
+def _named(link: Link) -> str:
+    return link.id if link.complaint is None else f"{link.id} ({link.complaint})"

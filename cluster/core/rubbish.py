@@ -1,9 +1,9 @@
 """Frames that are no messages of the mesh protocol: counted, and named after who sent them, as far as that can be told.
 
 Who sent a reply is known for sure. Who asked is known by the hello that came over the same connection. Who published
-has to be taken from the frame, if that much of it can be read. Nothing else is done about it here: a peer of which one
-frame is not understood may be a newer one, and is not thrown out for it; but whoever reads the frames does so the
-more slowly, the more of them are rubbish.
+has to be taken from the frame, if that much of it can be read. A peer of which one frame is not understood may be a
+newer one, and is not thrown out for it; but who waits for an answer is told that it may have been this one, and whoever
+reads the frames does so the more slowly, the more of them are rubbish.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Rubbish:
 
     def answered(self, node: str, error: FrameError, out: list[Effect]) -> None:
         """Came from the node's ROUTER."""
+        if (link := self._links.get(node)) is not None:
+            link.answered_badly()
         self._found("reply", node, error, out)
 
     def _found(self, kind: str, node: str, error: FrameError, out: list[Effect]) -> None:

@@ -19,8 +19,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 from cluster.core import messages
 from cluster.core.effects import Belief, Effect
+from cluster.core.identity import Me
 from cluster.core.limits import Limits
-from cluster.core.link import Link, Me
+from cluster.core.link import Link
 from cluster.core.standing import NotReady, Standing
 
 WITNESSES = 2

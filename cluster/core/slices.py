@@ -18,7 +18,9 @@ from cluster.core.effects import (
     PeerRoomClosed,
     PeerRoomCounted,
 )
+from cluster.core.limits import Limits
 from cluster.core.messages import Change, RoomClosed, RoomCounted, RoomOpened
+from cluster.core.weights import change_weight
 
 
 class OwnSlice:
@@ -68,23 +70,31 @@ class OwnSlice:
         part: list[RoomOpened] = []
         weight = 0
         for room, (description, count) in self._rooms.items():
-            size = change_weight(description)
+            opened = RoomOpened(room, description, count)
+            size = change_weight(opened)
             if part and (weight + size > max_bytes or len(part) == messages.BATCH_ITEMS):
                 yield part
                 part, weight = [], 0
-            part.append(RoomOpened(room, description, count))
+            part.append(opened)
             weight += size
         yield part
 
 
 class PeerSlice:
-    """What we hold of one peer's slice; every method says what the embedder has to be told."""
+    """What we hold of one peer's slice, within bounds; every method says what the embedder has to be told."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, limits: Limits) -> None:
         self._node = node
-        self._rooms: set[str] = set()
+        self._rooms: dict[str, int] = {}
+        """What each weighs."""
         self._snapshot: set[str] = set()
         self._is_away = False
+        self._most_rooms = limits.slice_rooms
+        self._most_bytes = limits.slice_bytes
+        self.bytes = 0
+        """What the rooms weigh."""
+        self.is_overfull = False
+        """Whether a room was refused since the last snapshot began, because it would have been too much."""
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -93,29 +103,31 @@ class PeerSlice:
         """One change of the peer's state stream, in order."""
         match change:
             case RoomOpened(room, description, count):
-                self._rooms.add(room)
-                out.append(PeerRoom(self._node, room, description, count))
+                if self._takes(change):
+                    out.append(PeerRoom(self._node, room, description, count))
             case RoomCounted(room, count):
                 if room in self._rooms:
                     out.append(PeerRoomCounted(self._node, room, count))
             case RoomClosed(room):
                 if room in self._rooms:
-                    self._rooms.remove(room)
+                    self.bytes -= self._rooms.pop(room)
                     out.append(PeerRoomClosed(self._node, room))
 
     def begin_snapshot(self) -> None:
         """The first part of a snapshot comes next; parts of an older one are forgotten."""
         self._snapshot = set()
+        self.is_overfull = False
 
     def add_part(self, rooms: list[RoomOpened], out: list[Effect]) -> None:
         """One part of a snapshot. What is in it is true, so it need not wait for the rest."""
         for room in rooms:
-            self._snapshot.add(room.room)
             self.apply(room, out)
+            if room.room in self._rooms:
+                self._snapshot.add(room.room)
 
     def end_snapshot(self, out: list[Effect]) -> None:
         """The last part was added: whatever the snapshot did not name is no more."""
-        for room in self._rooms - self._snapshot:
+        for room in self._rooms.keys() - self._snapshot:
             self.apply(RoomClosed(room), out)
         self._snapshot = set()
         if self._is_away:
@@ -131,9 +143,17 @@ class PeerSlice:
         """The peer is gone, and its slice with it."""
         self._rooms.clear()
         self._snapshot.clear()
+        self.bytes = 0
         out.append(PeerGone(self._node))
 
-
-def change_weight(description: bytes) -> int:
-    """About what a room weighs in a log or a frame, bytes: its id (64 hexadecimal digits in Shoal) and description."""
-    return len(description) + 80
+    def _takes(self, opened: RoomOpened) -> bool:
+        """Whether there is a place for the room, or for what is said of it now; then it is taken."""
+        known = self._rooms.get(opened.room)
+        weight = change_weight(opened)
+        grown = self.bytes + weight - (known or 0)
+        if grown > self._most_bytes or (known is None and len(self._rooms) >= self._most_rooms):
+            self.is_overfull = True
+            return False
+        self._rooms[opened.room] = weight
+        self.bytes = grown
+        return True

@@ -6,13 +6,15 @@ The ledger checks what can be checked at once: every delivery, every barrier tha
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from itertools import count
+from collections.abc import Sequence
+from itertools import chain, count
 
 import attrs
 
 from cluster.core.effects import Deliver
 from cluster.core.identity import Epoch
 from cluster.core.mailbox import Mailbox
+from cluster.core.messages import Notification
 from cluster.testing.nodes import Law, LawBroken, Life, SimNode
 
 
@@ -23,6 +25,8 @@ class Said:
     origin: Life
     receiver: Life
     rooms: tuple[str, ...]
+    parts: int = 1
+    """In how many numbered items it was said, this one included, if it is the first of them."""
 
 
 @attrs.frozen
@@ -137,13 +141,28 @@ class Ledger:
         self.notifications[number] = Said(origin.life, receiver, rooms)
         return b"%d" % number
 
+    def in_parts(self, payload: bytes, parts: Sequence[Sequence[str]]) -> None:
+        """It was said in one numbered item, or, having too many rooms for that, in several that count for themselves.
+        Raises `LawBroken` unless each room is in one of them, in its turn."""
+        number = int(payload)
+        whole = self.notifications[number]
+        if tuple(chain.from_iterable(parts)) != whole.rooms:
+            raise LawBroken(Law.IN_ORDER, f"{whole} was said as {parts}")
+        if len(parts) == 1:
+            return
+        self.notifications[number] = attrs.evolve(whole, rooms=tuple(parts[0]), parts=len(parts))
+        for part in parts[1:]:
+            number = next(self._numbers)
+            self.said[whole.origin, whole.receiver].append(number)
+            self.notifications[number] = Said(whole.origin, whole.receiver, tuple(part))
+
     def delivered(self, node: SimNode, delivery: Deliver, now: float) -> None:
         """A node is given notifications. Raises `LawBroken` unless they are its own, once and in order."""
         origin = (delivery.node, node.boots[delivery.node])
         pair = (origin, node.life)
         last = self._delivered.get(pair, 0)
-        for item in delivery.items:
-            number = int(item.payload)
+        numbers = [self._number_of(item) for item in delivery.items]
+        for number, item in zip(numbers, delivery.items, strict=True):
             said = self.notifications[number]
             if (said.origin, said.receiver, said.rooms) != (origin, node.life, tuple(item.rooms)):
                 raise LawBroken(Law.IN_ORDER, f"{node.life} got {item} from {origin}; it was {said}")
@@ -155,6 +174,15 @@ class Ledger:
             last = number
         self._delivered[pair] = last
         self.last_heard[pair] = (now, said.rooms)
+        node.delivered[origin] += numbers
+
+    def _number_of(self, item: Notification) -> int:
+        """Parts of one notification have the same payload: they are told apart by their rooms."""
+        first = int(item.payload)
+        parts = range(first, first + self.notifications[first].parts)
+        return next(
+            (number for number in parts if self.notifications[number].rooms == tuple(item.rooms)), first
+        )
 
     def connected(self, node: SimNode, peer: str, boot: int, now: float) -> None:
         """A node began a link to a life of a peer, or connects to it anew."""

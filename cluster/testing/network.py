@@ -4,7 +4,8 @@ A node that connects to a peer has two channels to it: one of its SUB socket (wh
 (questions there, answers back). A channel is connected again whenever it breaks, after a while. What one
 connection carries in one direction arrives in order and at most once, unless the weather is bad: what is in flight is
 lost with its connection, a question that has not left yet waits for the next one, and nothing is published to whom no
-connection is there. Two connections know nothing of each other's order.
+connection is there. Two connections know nothing of each other's order. A frame that is too large is not read: it ends
+the connection on which it comes.
 
 All chance is drawn from one stream for each channel, so that a fault left out changes little elsewhere.
 """
@@ -19,6 +20,7 @@ from random import Random
 import attrs
 
 from cluster.core.identity import Card
+from cluster.core.messages import FRAME_BYTES
 from cluster.testing.clock import Clock
 from cluster.testing.nodes import SimNode
 
@@ -34,6 +36,9 @@ SEED_QUEUE = 4
 RECONNECT_S = 0.05
 RECONNECT_AT_MOST_S = 1.0
 """Between two attempts to connect: as in the ZeroMQ adapter."""
+
+MENDED_S = 0.5
+"""After a frame that was too large came to who had connected, until it is connected anew: as in the ZeroMQ adapter."""
 
 DUPLICATE_LATE_S = 1.0
 """By how much a duplicate may come after the frame: two heartbeats."""
@@ -119,10 +124,14 @@ class Channel:
 class Network:
     """Channels and wires between the nodes of one world, and the faults that befall them.
 
-    What arrives is told by calling the three functions that are set after construction."""
+    What arrives is told by calling the three functions that are set after construction. `frame_bytes` is the largest
+    frame that a connection carries."""
 
-    def __init__(self, clock: Clock, nodes: dict[str, SimNode], seed: int) -> None:
+    def __init__(
+        self, clock: Clock, nodes: dict[str, SimNode], seed: int, frame_bytes: int = FRAME_BYTES
+    ) -> None:
         self.weather = Weather()
+        self._frame_bytes = frame_bytes
         self.frames_sent = 0
         self.broken_at: dict[frozenset[str], float] = {}
         """When a connection between two nodes broke, or could not take a frame, last."""
@@ -359,6 +368,11 @@ class Network:
     def _arrive(self, wire: _Wire, direction: int, frame: bytes) -> None:
         receiver = wire.channel.owner if direction == TO_OWNER else wire.target
         if wire.is_void or self._nodes.get(receiver.name) is not receiver:
+            return
+        if len(frame) > self._frame_bytes:
+            if wire.is_open:
+                wire.channel.wait = MENDED_S if direction == TO_OWNER else RECONNECT_S
+                self._break(wire, is_void=True)
             return
         if receiver.is_reading(self._clock.now):
             self._hand_over(wire, direction, frame)

@@ -21,10 +21,10 @@ from cluster.core import effects as fx
 from cluster.core.effects import Effect
 from cluster.core.identity import PROTOCOL, Card, Epoch
 from cluster.core.limits import Limits
-from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
+from cluster.core.messages import FRAME_BYTES, HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
 from cluster.keys import Sealer
-from cluster.testing import laws
+from cluster.testing import bounds, laws
 from cluster.testing.clock import Clock, TimeStandsStill
 from cluster.testing.excuses import Excuses
 from cluster.testing.ledger import Ledger
@@ -69,7 +69,7 @@ class World:
         "pool",
     )
 
-    def __init__(self, random: Random, limits: Limits | None = None) -> None:
+    def __init__(self, random: Random, limits: Limits | None = None, frame_bytes: int = FRAME_BYTES) -> None:
         self.limits = limits or Limits()
         self.nodes: dict[str, SimNode] = {}
         self.former: list[SimNode] = []
@@ -77,7 +77,7 @@ class World:
         self.clock = Clock()
         self.pool = SimPool(self.clock)
         self._seed = random.getrandbits(64)
-        self.network = Network(self.clock, self.nodes, self._seed)
+        self.network = Network(self.clock, self.nodes, self._seed, frame_bytes)
         self.network.published = self._published
         self.network.asked = self._asked
         self.network.answered = self._answered
@@ -206,9 +206,16 @@ class World:
 
     def open_room(self, node: SimNode, room: str, description: bytes = b"", count: int = 1) -> None:
         """The node has subscribers in a room; told at once."""
-        node.rooms[room] = (description, count)
-        node.core.say.open_room(room, description, count)
-        self.ledger.opened(node, room)
+        self.open_rooms(node, [room], description, count)
+
+    def open_rooms(
+        self, node: SimNode, rooms: Iterable[str], description: bytes = b"", count: int = 1
+    ) -> None:
+        """The same for many rooms, in one turn."""
+        for room in rooms:
+            node.rooms[room] = (description, count)
+            node.core.say.open_room(room, description, count)
+            self.ledger.opened(node, room)
         self._turn(node, node.core.flush(self.now))
 
     def close_room(self, node: SimNode, room: str) -> None:
@@ -233,6 +240,7 @@ class World:
             if concerned and link is not None:
                 payload = self.ledger.say(node, (peer, link.epoch.boot), concerned)
                 node.core.say.notify(peer, concerned, payload)
+                self.ledger.in_parts(payload, [item.rooms for item in node.core.say.unsent(peer)])
                 receivers.append(peer)
         self.ledger.publishes(node, rooms, set(receivers), self.now)
         self._turn(node, node.core.flush(self.now))
@@ -275,6 +283,7 @@ class World:
         """Raises `LawBroken` when something has grown over its bound."""
         for node in self.nodes.values():
             laws.check_bounds(node, self.limits)
+            bounds.check_weights(node, self.limits)
 
     def check_at_rest(self) -> None:
         """What must hold some time after the faults ended. Raises `LawBroken`."""

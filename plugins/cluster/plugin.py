@@ -53,8 +53,14 @@ class ClusterPlugin(Plugin):
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Be in the mesh until cancelled, then say goodbye.
 
-        Raises `PluginError` when an address cannot be bound or must not be; that Redis is away is no error."""
+        Raises `PluginError` when an address cannot be bound or must not be, and when this node may have more rooms than
+        others take of it; that Redis is away is no error."""
         core = self.context.core
+        taken = self._config.limits().slice_rooms
+        if core.realtime.most_rooms > taken:
+            raise PluginError(
+                f"limits.rooms is {core.realtime.most_rooms}; other nodes of a cluster take {taken} rooms of one node"
+            )
         core.add_readiness(self._why_not_ready)
         try:
             async with open_mesh(

@@ -85,6 +85,7 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
             "hears_ms_ago": round(1000 * (now - link.hearing.told_at)),
             "is_heard": link.hearing.is_heard(now),
             "is_heard_ms_ago": _heard_ms_ago(link, now),
+            "complaint": link.complaint,
             "slice": {"applied": link.state_position, "tail": link.state_tail},
             "sent": {
                 "notifications": sent.tail,
@@ -101,6 +102,7 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
                 "lost": received.lost,
                 "duplicates": received.duplicates,
                 "held": received.held,
+                "held_bytes": received.held_bytes,
             },
             "gaps": link.gaps,
             "bad_frames": link.bad_frames,

@@ -146,7 +146,9 @@ class Reception:
             else:
                 is_websocket = await self._serve_http(wire, visit.caller)
         finally:
-            visit.account = wire.account  # through a proxy, it is only known by the request who a WebSocket is for
+            visit.account = (
+                wire.account
+            )  # through a proxy, it is only known by the request who a WebSocket is for
             if not is_websocket:
                 wire.give_up()
         return wire if is_websocket else None

@@ -806,7 +806,9 @@ class TestFailure:
         assert a.core.hung_up("nobody", world.now) == []
         world.run(1)
         assert believed(a, "peer down") == 0
-        assert 1 <= believed(a, "peer heard again") <= 2, "doubted at once, and again unless it answered by then"
+        assert 1 <= believed(a, "peer heard again") <= 2, (
+            "doubted at once, and again unless it answered by then"
+        )
 
     def test_a_cut_in_one_direction_heals(self) -> None:
         world, (a, b) = cluster_of("ab")

@@ -13,6 +13,7 @@ from cluster.core.effects import (
     PeerRoomClosed,
     PeerRoomCounted,
 )
+from cluster.core.limits import Limits
 from cluster.core.messages import BATCH_ITEMS, RoomClosed, RoomCounted, RoomOpened
 from cluster.core.slices import OwnSlice, PeerSlice
 
@@ -58,7 +59,7 @@ def test_a_snapshot_is_cut_into_parts_by_weight_and_number() -> None:
 
 
 def test_a_snapshot_removes_what_it_does_not_name() -> None:
-    peer, out = PeerSlice("p"), list[Effect]()
+    peer, out = PeerSlice("p", Limits()), list[Effect]()
     peer.apply(RoomOpened("old", b"", 1), out)
     peer.apply(RoomOpened("kept", b"", 1), out)
     out.clear()
@@ -71,7 +72,7 @@ def test_a_snapshot_removes_what_it_does_not_name() -> None:
 
 
 def test_changes_of_unknown_rooms_say_nothing() -> None:
-    peer, out = PeerSlice("p"), list[Effect]()
+    peer, out = PeerSlice("p", Limits()), list[Effect]()
     peer.apply(RoomCounted("r", 1), out)
     peer.apply(RoomClosed("r"), out)
     assert out == []
@@ -81,7 +82,7 @@ def test_changes_of_unknown_rooms_say_nothing() -> None:
 
 
 def test_a_dropped_slice_is_gone_as_a_whole() -> None:
-    peer, out = PeerSlice("p"), list[Effect]()
+    peer, out = PeerSlice("p", Limits()), list[Effect]()
     peer.apply(RoomOpened("r", b"", 1), out)
     peer.drop(out)
     assert out[1:] == [PeerGone("p")]
@@ -89,7 +90,7 @@ def test_a_dropped_slice_is_gone_as_a_whole() -> None:
 
 
 def test_a_peer_that_was_away_is_back_with_its_next_snapshot() -> None:
-    peer, out = PeerSlice("p"), list[Effect]()
+    peer, out = PeerSlice("p", Limits()), list[Effect]()
     peer.apply(RoomOpened("gone", b"", 1), out)
     peer.away(out)
     assert out[-1] == PeerAway("p")

@@ -50,6 +50,17 @@ class TestDeliveries:
         world.ledger._delivered.clear()
         assert broken(lambda: world._perform(a, [wrong])) is Law.IN_ORDER
 
+    def test_in_parts_that_are_the_whole(self, pair: Pair) -> None:
+        world, a, b = pair
+        payload = world.ledger.say(b, a.life, ("r", "s", "t"))
+        assert broken(lambda: world.ledger.in_parts(payload, [["r", "s"], ["u"]])) is Law.IN_ORDER
+        world.ledger.in_parts(payload, [["r", "s"], ["t"]])
+        parts = [Notification(["r", "s"], payload), Notification(["t"], payload)]
+        assert broken(lambda: world._perform(a, [fx.Deliver("b", parts[::-1])])) is Law.IN_ORDER
+        world._perform(a, [fx.Deliver("b", parts)])
+        assert a.delivered[b.life][-2:] == [3, 4]
+        assert broken(lambda: world._perform(a, [fx.Deliver("b", parts[1:])])) is Law.IN_ORDER
+
     def test_what_is_missing_without_a_word(self, pair: Pair) -> None:
         world, a, b = pair
         a.delivered[b.life].pop()
@@ -153,6 +164,13 @@ class TestRest:
         link = a.link("b")
         assert link is not None
         link.mailbox.received._held = dict.fromkeys(range(world.limits.held_items + 2), Notification([], b""))
+        assert broken(world.check_bounds) is Law.BOUNDS
+
+    def test_weights(self, pair: Pair) -> None:
+        world, a, _ = pair
+        link = a.link("b")
+        assert link is not None
+        link.mailbox.received.held_bytes = world.limits.held_bytes + 1
         assert broken(world.check_bounds) is Law.BOUNDS
 
     def test_quiet(self, pair: Pair) -> None:

@@ -160,6 +160,33 @@ def test_a_queue_has_an_end(post: Post, a: SimNode, b: SimNode) -> None:
     assert post.frames() == [b"t0", b"t1", b"t2"]
 
 
+def test_a_frame_that_is_too_large_ends_its_connection(post: Post, a: SimNode, b: SimNode) -> None:
+    post.network._frame_bytes = 10
+    post.network.publish(b, b"t before")
+    post.network.publish(b, b"t is too large")
+    post.network.publish(b, b"t behind it")
+    post.clock.run(0.4)
+    post.network.publish(b, b"t to nobody")
+    post.clock.run(1)
+    post.network.publish(b, b"t after")
+    post.clock.run(1)
+    assert post.frames() == [b"t before", b"t after"]
+    assert post.hung_up == []
+    post.network.ask(a, "b", b"?")
+    post.clock.run(1)
+    post.network.answer(post.identity, b"is too large")
+    post.network.answer(post.identity, b"behind it")
+    post.clock.run(1)
+    post.network.ask(a, "b", b"is too large")
+    post.network.ask(a, "b", b"behind it")
+    post.clock.run(1)
+    post.network.ask(a, "b", b"!")
+    post.clock.run(1)
+    assert post.frames()[2:] == [b"?", b"!"]
+    assert post.hung_up == [("a", "b")] * 2
+    assert post.network.is_connected()
+
+
 def test_the_restarted_is_found_on_its_address(post: Post, a: SimNode, b: SimNode) -> None:
     del post.nodes["b"]
     post.network.gone(b, is_orderly=False)

@@ -153,6 +153,35 @@ class Open(_Action, frozen=True):
         return f"{self.node} has {self.count} in {self.room}"
 
 
+class Fill(_Action, frozen=True):
+    """Somebody in each of so many rooms, with ids as long as Shoal's own."""
+
+    node: str
+    rooms: int
+
+    def perform(self, world: World) -> str | None:
+        if (node := _awake(world, self.node)) is None:
+            return None
+        world.open_rooms(node, _crowd(self.rooms))
+        return f"{self.node} has {self.rooms} rooms more"
+
+
+class Broadcast(_Action, frozen=True):
+    """Notifications for so many of these rooms at once, one after the other."""
+
+    node: str
+    rooms: int
+    times: int = 1
+
+    def perform(self, world: World) -> str | None:
+        if (node := _awake(world, self.node)) is None:
+            return None
+        for _ in range(self.times):
+            receivers = world.publish(node, *_crowd(self.rooms))
+        times = f" {self.times} times" if self.times > 1 else ""
+        return f"{self.node} publishes{times} to {self.rooms} rooms of {' '.join(receivers) or 'nobody'}"
+
+
 class Close(_Action, frozen=True):
     """No subscribers in a room any more."""
 
@@ -280,6 +309,8 @@ Action = (
     | Silence
     | Publish
     | Open
+    | Fill
+    | Broadcast
     | Close
     | Reset
     | Block
@@ -295,6 +326,10 @@ Action = (
 def _awake(world: World, name: str) -> SimNode | None:
     node = world.nodes.get(name)
     return node if node is not None and node.paused_until <= world.now else None
+
+
+def _crowd(rooms: int) -> list[str]:
+    return [f"{number:064x}" for number in range(rooms)]
 
 
 def _held(holds: bool) -> str:

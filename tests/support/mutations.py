@@ -13,7 +13,7 @@ import attrs
 import msgspec
 import pytest
 
-from cluster.core import messages, senses
+from cluster.core import messages, publisher, senses
 from cluster.core.effects import Effect
 from cluster.core.following import Follower
 from cluster.core.link import Link, Sync
@@ -24,6 +24,7 @@ from cluster.core.publisher import Publisher
 from cluster.core.senses import Senses
 from cluster.core.slices import OwnSlice, PeerSlice
 from cluster.core.streams import Inbound, Outbound
+from cluster.core.weights import rooms_weight
 from cluster.testing import Law
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -117,8 +118,18 @@ def what_is_ahead_of_a_hole_is_not_held_back(patch: pytest.MonkeyPatch) -> None:
 def any_number_of_items_is_held(patch: pytest.MonkeyPatch) -> None:
     begin = Inbound.__init__
 
-    def begin_unbounded(self: Inbound[Any], _held_limit: int, position: int = 0) -> None:
-        begin(self, 1 << 30, position)
+    def begin_unbounded(self: Inbound[Any], _held_limit: int, *arguments: Any, **named: Any) -> None:
+        begin(self, 1 << 30, *arguments, **named)
+
+    patch.setattr(Inbound, "__init__", begin_unbounded)
+
+
+@mutation(Law.BOUNDS, is_rare=True)
+def what_is_held_may_weigh_anything(patch: pytest.MonkeyPatch) -> None:
+    begin = Inbound.__init__
+
+    def begin_unbounded(self: Inbound[Any], *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **{**named, "held_bytes": 1 << 30})
 
     patch.setattr(Inbound, "__init__", begin_unbounded)
 
@@ -130,6 +141,52 @@ def logs_are_not_cut(patch: pytest.MonkeyPatch) -> None:
 
 def _keep(self: Outbound[Any, Any]) -> None:
     self._limit = 1 << 30
+
+
+# -- frames --
+
+
+WEDGED = Law.BALANCE, Law.PROGRESS, Law.EQUAL_VIEWS, Law.READY
+
+
+@mutation(*WEDGED)
+def the_rooms_of_one_notification_are_not_bounded(patch: pytest.MonkeyPatch) -> None:
+    def whole(rooms: Sequence[str], _max_bytes: int) -> list[tuple[Sequence[str], int]]:
+        return [(rooms, rooms_weight(rooms))]
+
+    patch.setattr(publisher, "rooms_apart", whole)
+
+
+@mutation(*WEDGED)
+def what_is_said_of_a_cut_is_bounded_by_items_only(patch: pytest.MonkeyPatch) -> None:
+    remains = Outbound.remains
+
+    def of_any_weight(
+        self: Outbound[Any, Any], first: int, last: int, max_items: int, _bytes: int
+    ) -> list[Any]:
+        return remains(self, first, last, max_items, 1 << 30)
+
+    patch.setattr(Outbound, "remains", of_any_weight)
+
+
+@mutation(*WEDGED)
+def what_is_said_again_is_bounded_by_items_only(patch: pytest.MonkeyPatch) -> None:
+    read = Outbound.read
+
+    def of_any_weight(self: Outbound[Any, Any], first: int, last: int, max_items: int, _bytes: int) -> Any:
+        return read(self, first, last, max_items, 1 << 30)
+
+    patch.setattr(Outbound, "read", of_any_weight)
+
+
+@mutation(Law.BOUNDS)
+def the_rooms_of_what_was_cut_may_weigh_anything(patch: pytest.MonkeyPatch) -> None:
+    begin = Outbound.__init__
+
+    def begin_unbounded(self: Outbound[Any, Any], *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **{**named, "remains_bytes": 1 << 30})
+
+    patch.setattr(Outbound, "__init__", begin_unbounded)
 
 
 # -- announcements --
@@ -144,8 +201,8 @@ def a_cut_log_is_not_announced(patch: pytest.MonkeyPatch) -> None:
 def losses_are_told_to_the_wrong_rooms(patch: pytest.MonkeyPatch) -> None:
     remains = Outbound.remains
 
-    def remains_of_others(self: Outbound[Any, Any], first: int, last: int, max_items: int) -> list[Any]:
-        return [["r9"] for _ in remains(self, first, last, max_items)]
+    def remains_of_others(self: Outbound[Any, Any], *arguments: int) -> list[Any]:
+        return [["r9"] for _ in remains(self, *arguments)]
 
     patch.setattr(Outbound, "remains", remains_of_others)
 

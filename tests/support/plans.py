@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cluster.core.messages import FRAME_BYTES
 from support import actions as act
 from support.actions import Action
 
@@ -28,13 +29,29 @@ LIMITS: tuple[dict[str, int | float], ...] = (
 """As they are, and so small that every bound is met."""
 
 
-class Plan(msgspec.Struct, frozen=True):
+CROWD_LIMITS: tuple[dict[str, int | float], ...] = (
+    {"batch_bytes": 1000},
+    {"batch_bytes": 1000, "notify_log_bytes": 5000},
+    {"batch_bytes": 1000, "notify_log_bytes": 3000, "cut_bytes": 5000, "held_bytes": 4000},
+    {"batch_bytes": 300, "log_age": 2.0, "cut_items": 100, "held_bytes": 2000, "state_log_bytes": 1000},
+)
+"""Where nodes have many rooms: what they say has to be cut to fit into frames."""
+
+CROWD_FRAME_BYTES = 4096
+"""What a frame may have then: 60 rooms do not fit into one, as 120,000 do not into a real one."""
+
+CROWDS = (50, 50, 80, 80, 80, 200)
+BIG_CROWD = 2000
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """One life of a cluster. `dice` is for what the world leaves to chance: which frames are lost, say, and how late
     the others are."""
 
     dice: int
     limits: dict[str, int | float]
     actions: list[Action]
+    frame_bytes: int = FRAME_BYTES
 
 
 class Regression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +70,27 @@ def plan_of(seed: int) -> Plan:
     maker = _Maker(dice, names)
     plan = Plan(dice.getrandbits(32), limits, list(maker.actions(dice.choice((30, 80, 150)))))
     _impair_somebody(plan, names, Random(f"{seed} senses"))
-    return plan
+    return _crowded(plan, names, Random(f"{seed} crowds"))
+
+
+def _crowded(plan: Plan, names: str, dice: Random) -> Plan:
+    """In some lives nodes have many rooms, and things are published to all of them at once. Dice of their own, too."""
+    if dice.random() >= 0.2:
+        return plan
+    rooms = BIG_CROWD if dice.random() < 0.1 else dice.choice(CROWDS)
+    actions = list(plan.actions)
+    for name in dice.sample(names, 2):
+        where = dice.randrange(len(names), len(names) + 8)
+        actions.insert(where, act.Fill(name, rooms))
+    for _ in range(3 if rooms == BIG_CROWD else 12):
+        where = dice.randrange(len(names) + 8, len(actions) + 1)
+        few = rooms == BIG_CROWD or dice.random() < 0.5
+        actions[where:where] = [
+            act.Broadcast(dice.choice(names), rooms, 1 if few else dice.choice((5, 20))),
+            *([act.Wait(0.01)] if dice.random() < 0.5 else []),
+        ]
+    limits = {**plan.limits, **dice.choice(CROWD_LIMITS)}
+    return msgspec.structs.replace(plan, limits=limits, actions=actions, frame_bytes=CROWD_FRAME_BYTES)
 
 
 def _impair_somebody(plan: Plan, names: str, dice: Random) -> None:

@@ -44,7 +44,8 @@ class Outcome:
 
 def play(plan: Plan) -> Outcome:
     """Play it and see whether the laws hold."""
-    world = World(Random(plan.dice), Limits(**plan.limits))  # type: ignore[arg-type]  # some are whole numbers
+    limits = Limits(**plan.limits)  # type: ignore[arg-type]  # some are whole numbers
+    world = World(Random(plan.dice), limits, plan.frame_bytes)
     outcome = Outcome(world)
     try:
         for action in plan.actions:

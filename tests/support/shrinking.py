@@ -84,6 +84,9 @@ def _simpler(pair: list[Action]) -> Iterator[list[Action]]:
         case [act.Publish(node, rooms, times), *rest] if times > 1 or len(rooms) > 1:
             yield from ([act.Publish(node, [room]), *rest] for room in rooms)
             yield [act.Publish(node, rooms), *rest]
+        case [act.Broadcast(node, rooms, times), *rest] if times > 1:
+            yield [act.Broadcast(node, rooms), *rest]
+            yield [act.Broadcast(node, rooms, times // 2), *rest]
         case [act.Start(node, clock_ms, seeds), *rest] if clock_ms or seeds:
             yield [act.Start(node), *rest]
             yield [act.Start(node, 0, seeds), *rest]
