@@ -196,6 +196,8 @@ class Admission:
 
     def _note_refusal(self, node: str, reason: str, out: list[Effect]) -> None:
         link = self._peers.links.get(node)
+        if link is not None and link.is_known_to_peer:
+            return  # it has let us in since
         if link is not None:
             before, link.refusal = link.refusal, reason
         elif node in self._seeds:

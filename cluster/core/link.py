@@ -310,6 +310,8 @@ class Link:
         self.peer_links, self.takes_clients = beat.links, beat.takes_clients
         report = beat.links.get(self._me.id)
         self.is_known_to_peer = report is not None and report.is_live and report.epoch == self._me.epoch
+        if self.is_known_to_peer:
+            self.refusal = None  # an answer to an earlier hello may come late
         if report is None:  # it is alive and does not know us: our hello was lost, say
             card, nonce = self._me.sealed_card, self._me.nonce()
             self._ask(messages.Hello(self._me.id, self._me.epoch, card, nonce), out)

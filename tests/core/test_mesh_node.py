@@ -157,9 +157,18 @@ class TestRefusals:
         assert isinstance(refusal, messages.Refused)
         assert "no protocol version in common" in refusal.reason
         assert refusal.known is None
+        link(b, "a").is_known_to_peer = False
         b.core.answered("a", messages.encode(refusal), world.now)
         b.core.answered("a", messages.encode(refusal), world.now)
         assert link(b, "a").refusal == refusal.reason
+        world.run(1)
+        assert link(b, "a").refusal is None, "a speaks of b as of one that it knows"
+
+    def test_a_refusal_that_comes_late_says_nothing_of_a_live_link(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        refusal = messages.Refused("a", a.core.epoch, 1, "the seal does not fit", None)
+        assert b.core.answered("a", messages.encode(refusal), world.now) == []
+        assert link(b, "a").refusal is None
 
     def test_a_card_of_another_cluster_is_refused(self) -> None:
         world, (a,) = cluster_of("a")
