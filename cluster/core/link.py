@@ -69,6 +69,9 @@ class Link:
         is not known yet."""
         self.was_given_up = False
         """Whether this life of the peer was forgotten once, and has not been told so yet."""
+        self.is_awaited = False
+        """Whether the peer knew a former life of ours, and has not been heard in this one: it goes on publishing, so
+        barriers wait for it."""
         self.is_known_to_peer = False
         """Whether the peer's last heartbeat says that its link to us is live."""
         self.refusal: str | None = None
@@ -337,8 +340,10 @@ class Link:
         self.mailbox.answered_badly()
 
     def applied_by_peer(self, epoch: Epoch, number: int) -> None:
-        """The peer has applied our slice up to this change."""
-        self.applied = max(self.applied, (epoch, number))
+        """The peer has applied our slice up to this change. That it had applied something of a former life of ours says
+        nothing: it drops that when it hears of this one."""
+        if epoch.boot == self._me.epoch.boot:
+            self.applied = max(self.applied, (epoch, number))
 
     def _take_over(self, changes: Sequence[Change], now: float, out: list[Effect]) -> None:
         self._apply(changes, out)

@@ -112,11 +112,11 @@ class MeshNode:
 
     def unsettled(self, epoch: Epoch, number: int) -> list[str]:
         """The peers that are alive and have not (as far as we know) applied our change `number` of that epoch."""
-        return [link.id for link in self._peers.alive() if not link.has_applied(epoch, number)]
+        return [link.id for link in self._peers.awaited() if not link.has_applied(epoch, number)]
 
     def settled_up_to(self) -> tuple[Epoch, int]:
         """The last change of ours that every living peer has applied; it counts for all before it."""
-        applied = (link.applied for link in self._peers.alive())
+        applied = (link.applied for link in self._peers.awaited())
         return min(applied, default=(self._me.epoch, self.say.state_tail))
 
     def is_joining(self) -> bool:
@@ -338,6 +338,7 @@ class MeshNode:
         self._readiness.was_outbid()
         former = self.notify_topic
         later = known.boot + OUTBID_STEP + self._me.epoch.boot % OUTBID_STEP
+        self.say.flush(now, out)  # what was said in this life is numbered, and belongs to it
         self._take_epoch(Epoch(later, 0), now, out)
         self._peers.start_over(MoveTopic(former, self.notify_topic), now, out)
 

@@ -50,6 +50,15 @@ class Peers:
         """Those that were heard, and are not down."""
         return [link for link in self.links.values() if link.is_alive]
 
+    def awaited(self) -> list[Link]:
+        """Those whom barriers wait for: who is alive; and who was when a former life of ours ended, and has neither
+        been heard in this one nor found dead."""
+        return [
+            link
+            for link in self.links.values()
+            if link.is_alive or (link.is_awaited and link.health is Health.UNHEARD)
+        ]
+
     def find_current(self, message: messages.Message, now: float, out: list[Effect]) -> Link | None:
         """The link to the life and epoch that speaks in the message; a later one than known is followed.
 
@@ -129,12 +138,13 @@ class Peers:
     def start_over(self, move: Effect, now: float, out: list[Effect]) -> None:
         """We begin a new life: every link is ended, then we move, then every link is begun anew."""
         cards = [link.card for link in self.links.values()]
+        awaited = {link.id for link in self.awaited()}
         for link in list(self.links.values()):
             self.forget(link, out)
         self._remembered.clear()  # numbered for the life that is over
         out.append(move)
         for card in cards:
-            self._begin(card, now, out)
+            self._begin(card, now, out).is_awaited = card.id in awaited
 
     def _begin(self, card: Card, now: float, out: list[Effect]) -> Link:
         link = self.links[card.id] = Link(self._me, card, self._limits, now)
