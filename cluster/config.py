@@ -168,8 +168,8 @@ class MeshConfig:
 
     @property
     def card_lifetime_ms(self) -> int:
-        """How long a card outlives its last renewal: five heartbeats, so that a slow pool drops nobody."""
-        return 5 * self.timers.heartbeat
+        """How long a card outlives its last renewal."""
+        return round(1000 * self.limits().card_lifetime)
 
     def limits(self) -> Limits:
         """The core's numbers, in seconds. All detection scales with the heartbeat."""
@@ -190,6 +190,7 @@ class MeshConfig:
             log_age=log_age,
             repair_tries=max(REPAIR_TRIES_AT_LEAST, round(15 * log_age)),
             tail_after=0.2 * heartbeat,
+            card_lifetime=5 * heartbeat,
             minimum_nodes=self.minimum_nodes,
         )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 import attrs
 import msgspec
@@ -23,26 +22,18 @@ from cluster.core.identity import PROTOCOL, Card, Epoch, Near
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
 from cluster.core.standing import NotReady, Standing
-from cluster.errors import AddressError, PoolUnavailable
+from cluster.errors import AddressError
 from cluster.ports import Addresses, Observer, Pool, Transport
+from cluster.visits import Log, PoolVisits
 
 RESET_LIMIT_S = 5.0
 """How long `reset` waits for all peers: ten heartbeats at the default."""
 
 LEAVE_LIMIT_S = 2.5
-"""How long leaving may take when the pool does not answer; the card expires by itself."""
+"""How long leaving may take when the pool does not answer: longer than the core waits for peers. The card expires by
+itself."""
 
 Defer = Callable[[Callable[[], None]], None]
-
-
-class Log(Protocol):
-    """What the mesh needs of a logger: an event and fields."""
-
-    def info(self, event: str, **fields: object) -> object:
-        """A change of belief."""
-
-    def warning(self, event: str, **fields: object) -> object:
-        """A change of belief that somebody may have to look at."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +66,8 @@ async def open_mesh(
 
     `defer(flush)` has to call `flush` once, soon: at the end of the embedder's turn of the loop. Raises `BindError` and
     `ConfigurationError` before anything is sent. That the pool is away is no error: the node goes on trying.
-    On cancellation the goodbye is still said, within `LEAVE_LIMIT_S`.
+    The goodbye is said when all living peers have what they were sent, or do not get it within two seconds; on
+    cancellation, too. All in all leaving takes `LEAVE_LIMIT_S` at the most.
     """
     near = identity.near
     extra = None if near is None else Addresses(near.pub, near.router)
@@ -106,13 +98,12 @@ async def open_mesh(
             defer=defer,
             log=log or structlog.get_logger("cluster"),
         )
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(mesh.run)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mesh.run)
+            try:
                 yield mesh
-                nursery.cancel_scope.cancel()
-        finally:
-            await mesh.leave("shutdown")
+            finally:
+                await mesh.leave("shutdown")
 
 
 class Mesh:
@@ -132,7 +123,6 @@ class Mesh:
         sealer = config.sealer()
         self._config = config
         self._transport = transport
-        self._pool = pool
         self._observer = observer
         self._defer = defer
         self._log = log
@@ -159,16 +149,14 @@ class Mesh:
         """Whether this node is deaf or mute by a fault of its own, and another takes clients."""
         self._wake_clock = trio.Event()
         self._sleeps_until = float("-inf")
-        self._visit_pool = trio.Event()
+        self._visits = PoolVisits(pool, self._core, config, log, self._read_cards)
+        self._life = trio.CancelScope(shield=True)
+        self._has_ended = trio.Event()
         self.overloads = 0
         """How often a peer's queue was found full. What is published for that peer until it takes again is repaired
         from the log; ZeroMQ does not tell how many frames that were."""
         self.strangers = 0
         """Connections to the mesh's ports that were not let in."""
-        self.pool_failed_since: float | None = None
-        """When the pool stopped answering, trio's clock; None while it answers."""
-        self.pool_failure = ""
-        """What was the matter with the pool the last time."""
 
     # -- what the embedder says --
 
@@ -254,6 +242,16 @@ class Mesh:
         """The beliefs of this node, to be read."""
         return self._core
 
+    @property
+    def pool_failed_since(self) -> float | None:
+        """When the pool stopped answering, trio's clock; None while it answers."""
+        return self._visits.failed_since
+
+    @property
+    def pool_failure(self) -> str:
+        """What was the matter with the pool the last time."""
+        return self._visits.failure
+
     def reasons(self) -> Sequence[NotReady]:
         """Why this node must not be relied on now, the most final reason first; empty when it may be.
 
@@ -320,7 +318,16 @@ class Mesh:
     # -- its life --
 
     async def run(self) -> None:
-        """Take part until cancelled."""
+        """Take part until `leave` has ended: to leave in order, a node has to hear and to be heard. To cancel it has
+        no effect."""
+        try:
+            with self._life:
+                await self._take_part()
+        finally:
+            self._has_ended.set()
+            self._changed.set()
+
+    async def _take_part(self) -> None:
         card = self._core.card
         self._log.info("mesh bound", pub=card.pub, router=card.router, cluster=self._config.name)
         for topic in (HEARTBEAT_TOPIC, STATE_TOPIC, self._core.notify_topic):
@@ -328,18 +335,22 @@ class Mesh:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._transport.run, self)
             nursery.start_soon(self._keep_time)
-            nursery.start_soon(self._keep_pool)
+            nursery.start_soon(self._visits.run)
 
     async def leave(self, reason: str) -> None:
-        """Say goodbye to the peers and take the card out of the pool, within `LEAVE_LIMIT_S` and also when
-        cancelled."""
-        self._perform(self._core.leave(reason, trio.current_time()))
+        """Take the card out of the pool, say goodbye to the peers when they have all they were sent, and end `run`;
+        within `LEAVE_LIMIT_S`, and also when cancelled."""
         with trio.move_on_after(LEAVE_LIMIT_S, shield=True):
-            try:
-                await self._pool.withdraw(self._core.card.id, self._core.sealed_card)
-            except PoolUnavailable as error:
-                self._log.warning("card left to expire", error=str(error))
-        await self._pool.aclose()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._visits.end)
+                self._perform(self._core.leave(reason, trio.current_time()))
+                self._turn_over()
+                while not (self._core.leaving.is_over or self._has_ended.is_set()):
+                    await self._changed.wait()
+        self._life.cancel()
+        with trio.CancelScope(shield=True):
+            await self._has_ended.wait()
+            await self._visits.aclose()
 
     async def _keep_time(self) -> None:
         while True:
@@ -375,29 +386,8 @@ class Mesh:
         else:
             self._log.warning("not ready", reason=reason)
 
-    async def _keep_pool(self) -> None:
-        while True:
-            self._visit_pool = trio.Event()
-            await self._beat()
-            with trio.move_on_after(self._limits.heartbeat):
-                await self._visit_pool.wait()
-
-    async def _beat(self) -> None:
-        try:
-            cards = await self._pool.beat(
-                self._core.card.id, self._core.sealed_card, self._config.card_lifetime_ms
-            )
-        except PoolUnavailable as error:
-            self.pool_failure = str(error)
-            self._core.pool_failed(self.pool_failure)
-            if self.pool_failed_since is None:
-                self.pool_failed_since = trio.current_time()
-                self._log.warning("pool unavailable", error=self.pool_failure)
-        else:
-            if self.pool_failed_since is not None:
-                away = trio.current_time() - self.pool_failed_since
-                self._log.info("pool available again", away_s=round(away, 3))
-                self.pool_failed_since = None
+    def _read_cards(self, cards: list[bytes] | None) -> None:
+        if cards is not None:
             self._perform(self._core.cards_read(cards, trio.current_time()))
         self._turn_over()
 
@@ -437,7 +427,7 @@ class Mesh:
                     self._transport.disconnect(node)
                     self._unconnectable.discard(node)
                 case fx.Announce():
-                    self._visit_pool.set()
+                    self._visits.hurry()
                 case fx.MoveTopic(former, topic):
                     self._transport.unsubscribe(former)
                     self._transport.subscribe(topic)

@@ -217,6 +217,8 @@ class Admission:
             return "that is this node's own name: give each node another", None
         if not card.speaks_with(self._me.card):
             return f"no protocol version in common: {card.versions_with(self._me.card)}", None
+        if self._peers.has_just_left(card):
+            return "this life of it has said farewell", None
         link = self._peers.links.get(card.id)
         if link is not None and card.epoch < link.epoch:
             return "a later life of this name is known", link.epoch

@@ -50,10 +50,6 @@ class Hearing:
         self._reported_at = float("-inf")
         self._unheard_s = 0.0
 
-    def forgive(self, seconds: float, now: float) -> None:
-        """This node did not run for so long: that it heard nothing meanwhile says nothing of the peer's voice."""
-        self.told_at = min(self.told_at + seconds, now)
-
     def reported(self, told_ms: int | None, now: float) -> None:
         """The peer says how long ago something came to it under its notify topic; None when it does not know."""
         if told_ms is not None:

@@ -113,11 +113,12 @@ class Me:
     """What every part of the core needs to know of this node: its name, its card and epoch of the moment, and numbers
     used once."""
 
-    __slots__ = ("_nonce", "card", "epoch", "id", "is_serving", "sealed_card", "takes_clients")
+    __slots__ = ("_nonce", "card", "epoch", "has_parted", "id", "is_serving", "sealed_card", "takes_clients")
 
     def __init__(self, card: Card, sealed_card: bytes) -> None:
         self.id = card.id
         self.is_serving = False
+        self.has_parted = False
         self.takes_clients = True
         self._nonce = 0
         self.take_card(card, sealed_card)

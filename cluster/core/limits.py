@@ -64,6 +64,9 @@ class Limits:
     """How long a peer that is down and has no card in the pool is still looked for. Its numbering is kept as long,
     so that after a pause nothing is doubled or missed."""
 
+    card_lifetime: float = 2.5
+    """How long a card outlives its last renewal in the pool: five heartbeats, so that a slow pool drops nobody."""
+
     minimum_nodes: int = 1
     """Nodes (this one included) without which this node is not ready."""
 
@@ -84,6 +87,14 @@ class Limits:
 
     notify_log_bytes: int = 16 << 20
     """Notifications kept for each peer until it has confirmed them: at 200 bytes and 20,000 a second, four seconds."""
+
+    settle_at_most: float = 1.0
+    """How long a node that leaves waits for its peers to have all that it sent them: what was lost can be asked for
+    ten times. Who is stopped or cut off does not hold it up for longer."""
+
+    farewell_at_most: float = 0.5
+    """How long it then goes on saying farewell to those who have not let it go; and how long who hears it waits for
+    what is still missing."""
 
     state_log_bytes: int = 4 << 20
     """Changes of the own slice kept for repair; a longer gap costs a snapshot."""

@@ -67,11 +67,12 @@ class Link:
         self.missed_until: tuple[Epoch, int] | None = None
         """The last change of ours that a barrier did not wait for the peer with, because it was away; None when that
         is not known yet."""
-        self.was_given_up = False
-        """Whether this life of the peer was forgotten once, and has not been told so yet."""
         self.is_awaited = False
         """Whether the peer knew a former life of ours, and has not been heard in this one: it goes on publishing, so
         barriers wait for it."""
+        self.leaves_at: float | None = None
+        """When the peer's farewell takes effect, if it takes so long until all that it said is here; None before it."""
+        self.why_it_leaves = ""
         self.is_known_to_peer = False
         """Whether the peer's last heartbeat says that its link to us is live."""
         self.refusal: str | None = None
@@ -96,6 +97,7 @@ class Link:
         self._retry_at = now
         self._wait = limits.greet_every
         self._reconnect_at = float("inf")
+        self._down_at = now
 
     @property
     def id(self) -> str:
@@ -253,6 +255,8 @@ class Link:
             self.resync(now, out)
 
     def _say_hello(self, now: float, out: list[Effect]) -> None:
+        if self._me.has_parted:
+            return
         self._nonce = self._me.nonce()
         self._retry_later(now)
         hello = messages.Hello(self._me.id, self._me.epoch, self._me.sealed_card, self._nonce)
@@ -307,7 +311,7 @@ class Link:
     def heartbeat(self, beat: messages.Heartbeat, now: float, out: list[Effect]) -> None:
         """The tails of the peer's streams, and what it holds of us."""
         boot, tail = beat.notify_tails.get(self._me.id, (0, 0))
-        self.mailbox.heartbeat(tail if boot == self._me.epoch.boot else 0, now, out)
+        self.mailbox.learn_tail(tail if boot == self._me.epoch.boot else 0, now, out)
         if self.sync is Sync.LIVE:
             self._state.learn_tail(beat.state_tail, now, out)
         self.peer_links, self.takes_clients = beat.links, beat.takes_clients
@@ -315,9 +319,10 @@ class Link:
         self.is_known_to_peer = report is not None and report.is_live and report.epoch == self._me.epoch
         if self.is_known_to_peer:
             self.refusal = None  # an answer to an earlier hello may come late
-        if report is None:  # it is alive and does not know us: our hello was lost, say
-            card, nonce = self._me.sealed_card, self._me.nonce()
-            self._ask(messages.Hello(self._me.id, self._me.epoch, card, nonce), out)
+        if report is None:
+            if not self._me.has_parted:  # it is alive and does not know us: our hello was lost, say
+                card, nonce = self._me.sealed_card, self._me.nonce()
+                self._ask(messages.Hello(self._me.id, self._me.epoch, card, nonce), out)
         elif report.epoch.boot == self._me.epoch.boot and report.position <= self.outgoing.tail:
             self.accounted = Accounted(report.position, report.repaired, report.lost)
             self.hearing.reported(report.told_ms, now)
@@ -338,6 +343,17 @@ class Link:
         """The peer answered something that cannot be read."""
         self._state.answered_badly()
         self.mailbox.answered_badly()
+
+    def said_farewell(self, farewell: messages.Farewell, now: float, out: list[Effect]) -> None:
+        """The peer leaves. What of it is still missing is asked for, as long as it may be there to answer."""
+        boot, tail = farewell.notify_tails.get(self._me.id, (0, 0))
+        self.mailbox.learn_last(tail if boot == self._me.epoch.boot else 0, now, out)
+        if self.leaves_at is None:
+            self.leaves_at, self.why_it_leaves = now + self._limits.farewell_at_most, farewell.reason
+
+    def has_to_go(self, now: float) -> bool:
+        """Whether the peer said farewell, and nothing more is to be had of it."""
+        return self.leaves_at is not None and (self.mailbox.is_complete or now >= self.leaves_at)
 
     def applied_by_peer(self, epoch: Epoch, number: int) -> None:
         """The peer has applied our slice up to this change. That it had applied something of a former life of ours says
@@ -410,6 +426,8 @@ class Link:
         due = float("inf") if judged_at is None else judged_at
         if self.sync is not Sync.LIVE:
             due = min(due, self._retry_at)
+        if self.leaves_at is not None:
+            due = min(due, self.leaves_at)
         health = self.health
         if health is Health.SILENT or health is Health.DOWN:
             due = min(due, self._reconnect_at)
@@ -432,6 +450,11 @@ class Link:
         if was is Health.DOWN:
             self.greet(now, out)
 
+    def seen_alive(self, at: float) -> None:
+        """Others know that the peer lived at that time: if it was held for gone, its end is still to come."""
+        if self.health is Health.DOWN and at > self._down_at:
+            self.mailbox.went_on()
+
     def ended(self, out: list[Effect]) -> None:
         """This life of the peer is over, or given up on."""
         self.mailbox.ended(out)
@@ -451,8 +474,12 @@ class Link:
         self._retry_at = now + self._limits.greet_at_most
         self._wait = self._limits.greet_at_most
         self.is_known_to_peer = False
+        self._down_at = now
         self.missed_since, self.missed_until = self.missed_since or self.applied, None
-        self.mailbox.broke_off(out)
+        if (
+            self.liveness.has_hung_up
+        ):  # else it may have been stopped, or cut off, and come back with all it said
+            self.mailbox.broke_off(out)
         self.slice.away(out)
 
     def _ask(self, question: Question, out: list[Effect]) -> None:

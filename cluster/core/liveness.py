@@ -29,7 +29,16 @@ class Health(Enum):
 class Liveness:
     """The judgement over one peer. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_asked_at", "_doubt_at", "_heard_at", "_limits", "health", "last_heard", "last_vouched")
+    __slots__ = (
+        "_asked_at",
+        "_doubt_at",
+        "_heard_at",
+        "_hung_up_at",
+        "_limits",
+        "health",
+        "last_heard",
+        "last_vouched",
+    )
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.health = Health.UNHEARD
@@ -40,12 +49,20 @@ class Liveness:
         self._asked_at = now
         self._doubt_at = float("inf")
         """When to doubt once more that it lives: what was there before its connection closed is read by then."""
+        self._hung_up_at = float("-inf")
         self._limits = limits
 
     @property
     def witnessed_at(self) -> float:
         """When we can swear that it lived: time that was forgiven is not among it."""
         return min(self.last_heard, self._heard_at)
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether its connection was closed when it was heard last, by anybody: of one that does not answer either, the
+        process is gone. (What it had sent before may be read a moment later.) One that was stopped, or whose line is
+        cut, does not close it."""
+        return max(self._heard_at, self.last_vouched) <= self._hung_up_at + self._limits.silent_after
 
     def heard(self, now: float) -> bool:
         """Something arrived from the peer; True when it had not been up."""
@@ -64,6 +81,9 @@ class Liveness:
 
     def hung_up(self, now: float) -> None:
         """Its connection was closed: do not wait for silence, ask now. Not a proof: it may connect again."""
+        # A connection over which nothing came for long is closed in the end, too, and says nothing new.
+        if self.health is Health.UP or now - self.last_heard < self._limits.down_after:
+            self._hung_up_at = now
         if self.health is Health.UP:
             self._doubt(now)
             self._doubt_at = now + self._limits.doubt_again_after

@@ -27,11 +27,10 @@ class Mailbox:
             peer, "notify", limits, weigh=notification_weight, ask=ask, give_up=self._lose
         )
         self.received = self._follower.stream
-        self._heartbeat = limits.heartbeat
-        self._forget_at = 0.0
-        self._recent: set[str] = set()
-        self._earlier: set[str] = set()
-        self._is_last_word_told = False
+        self.is_peer_given_rooms = False
+        """Whether the peer was ever given our rooms: before, it has nothing to say to them."""
+        self._is_last_word_known = False
+        self._is_end_told = False
 
     @property
     def gaps(self) -> int:
@@ -47,6 +46,7 @@ class Mailbox:
         """We had followed this stream before, that far."""
         received.forget_held()
         self.received = self._follower.stream = received
+        self.is_peer_given_rooms = True
 
     def take(self, batch: messages.Notify, now: float, out: list[Effect]) -> None:
         """Notifications from the peer's PUB socket."""
@@ -70,13 +70,6 @@ class Mailbox:
         """The peer says how far the stream goes."""
         self._follower.learn_tail(tail, now, out)
 
-    def heartbeat(self, tail: int, now: float, out: list[Effect]) -> None:
-        """The same, in a heartbeat."""
-        self.learn_tail(tail, now, out)
-        if now >= self._forget_at:  # while much is said, heartbeats come more often than that
-            self._forget_at = now + self._heartbeat
-            self._earlier, self._recent = self._recent, set()
-
     def ask_anew(self, now: float) -> None:
         """What was asked last may not have arrived: ask again when something does."""
         self._follower.ask_anew(now)
@@ -97,30 +90,32 @@ class Mailbox:
 
     # -- the end of a stream --
 
-    def closed(self, tail: int, out: list[Effect]) -> None:
-        """The peer leaves, and says how far the stream went: what is missing goes with it."""
-        self._is_last_word_told = True
-        self.received.learn_tail(tail)
-        self._give_up(out)
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the peer is known to have sent is here, or given up."""
+        return self.received.missing() is None
+
+    def learn_last(self, tail: int, now: float, out: list[Effect]) -> None:
+        """The peer says farewell, and how far the stream went: nothing comes behind that."""
+        self._is_last_word_known = True
+        self.learn_tail(tail, now, out)
 
     def broke_off(self, out: list[Effect]) -> None:
-        """The peer fell silent, or a new life of it began: it may have said something last that nobody heard, so
-        those to whom it spoke in its last two heartbeats are told, once. Everybody is, if something is known to be
-        missing: only the peer can say for whom that was."""
-        rooms = self._recent | self._earlier
-        is_missing = self.received.missing() is not None
-        if (rooms or is_missing) and not self._is_last_word_told:
-            out.append(Lost(self._peer, None, None if is_missing else dict.fromkeys(sorted(rooms), 0)))
-        self._is_last_word_told = True
+        """The peer is gone, and did not say how far the stream went. It may have said something last that nobody heard:
+        to which rooms, nobody can know, so all are told; once."""
+        may_have_spoken = self.is_peer_given_rooms or self.received.tail > 0
+        if may_have_spoken and not (self._is_last_word_known or self._is_end_told):
+            self._is_end_told = True
+            out.append(Lost(self._peer, None, None))
+
+    def went_on(self) -> None:
+        """It was only away: should it go for good, that is to be told."""
+        self._is_end_told = False
 
     def ended(self, out: list[Effect]) -> None:
         """This life of the peer is over: what is missing went with it, and what waited for that need not wait."""
         self.broke_off(out)
         self._give_up(out)
-
-    def went_on(self) -> None:
-        """It was only away: should it fall silent again, that is to be told again."""
-        self._is_last_word_told = False
 
     def _give_up(self, out: list[Effect]) -> None:
         if self.received.missing() is not None:
@@ -135,5 +130,3 @@ class Mailbox:
     def _deliver(self, items: Sequence[Notification], out: list[Effect]) -> None:
         if items:
             out.append(Deliver(self._peer, items))
-            for item in items:
-                self._recent.update(item.rooms)

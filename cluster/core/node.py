@@ -20,6 +20,7 @@ from cluster.core import messages
 from cluster.core.admission import Admission, OpenCard, SealCard
 from cluster.core.effects import Announce, Answer, Ask, Belief, Effect, Lost, MoveTopic
 from cluster.core.identity import Card, Epoch, Me
+from cluster.core.leaving import Leaving
 from cluster.core.limits import Limits
 from cluster.core.link import Link
 from cluster.core.messages import Question, Reply
@@ -75,8 +76,10 @@ class MeshNode:
         self.senses = Senses(limits, now)
         """What it believes of its own hearing and voice."""
         self._beat_at = now
+        self._beaten_at = float("-inf")
         self.say = Publisher(self._me, limits, self._peers.links)
         """What this node says of itself and to its peers; nothing is sent before `flush`."""
+        self.leaving = Leaving(self._me, limits, self._peers, self.say)
 
     # -- questions --
 
@@ -152,8 +155,18 @@ class MeshNode:
 
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do. Calling it earlier does no harm."""
+        if self.leaving.has_parted:
+            return self.leaving.next_deadline()
         links = (link.next_deadline() for link in self.links)
-        return min([self._beat_at, self.senses.next_deadline(), self.admission.next_deadline(), *links])
+        return min(
+            [
+                self.leaving.next_deadline(),
+                self._beat_at,
+                self.senses.next_deadline(),
+                self.admission.next_deadline(),
+                *links,
+            ]
+        )
 
     # -- requests --
 
@@ -185,10 +198,11 @@ class MeshNode:
         self._me.takes_clients, self._beat_at = False, min(self._beat_at, now)
 
     def leave(self, reason: str, now: float) -> list[Effect]:
-        """Tell everybody that this node goes; it is not ready any more."""
+        """Go, as soon as the peers have what they were sent, and tell them: `leaving.is_over` says when that is done.
+        The node is not ready any more, and nothing more may be said."""
         out: list[Effect] = []
         self._readiness.is_leaving = True
-        self.say.farewell(reason, now, out)
+        self.leaving.begin(reason, now, out)
         return out
 
     # -- facts --
@@ -196,6 +210,8 @@ class MeshNode:
     def cards_read(self, sealed: Iterable[bytes], now: float) -> list[Effect]:
         """The pool was read: these are the cards of all nodes that are in it."""
         out: list[Effect] = []
+        if self.leaving.has_parted:
+            return out
         self._readiness.pool_was_read()
         bad_before = self.admission.bad_cards
         carded = self.admission.pool_was_read(sealed, now, out)
@@ -203,7 +219,7 @@ class MeshNode:
         self._readiness.foreign = {
             node: card.versions_with(self._me.card) for node, card in self.admission.foreign_in_pool.items()
         }
-        self._peers.pool_was_read(carded)
+        self._peers.pool_was_read(carded, now)
         self._outbid_if_known(now, out)
         return out
 
@@ -238,11 +254,13 @@ class MeshNode:
                 if (report := message.links.get(self._me.id)) is not None:
                     self.admission.heard_of_self(report.epoch)
                     self._outbid_if_known(now, out)
+                self.leaving.time_passed(now, out)
             case messages.Probe(nonce=nonce):
                 link.hearing.told_at = now
                 link.probed(nonce, now, out)
             case messages.Farewell():
-                self._said_farewell(link, message, out)
+                link.said_farewell(message, now, out)
+                self._let_go(link, now, out)
         return out
 
     def asked(self, identity: bytes, frame: bytes, now: float) -> list[Effect]:
@@ -254,6 +272,8 @@ class MeshNode:
             self.rubbish.asked(identity, error, out)
             return out
         if isinstance(question, messages.Hello):
+            if self.leaving.has_parted:
+                return out
             self.rubbish.greeted(identity, question.origin)
             self.admission.greeted(identity, question, now, out)
             return out
@@ -303,9 +323,12 @@ class MeshNode:
     def time_passed(self, now: float) -> list[Effect]:
         """Do what is due: heartbeat, questions to silent peers, repeated requests."""
         out: list[Effect] = []
+        self.leaving.time_passed(now, out)
+        if self.leaving.has_parted:
+            return out
         self._notice_stall(now, out)
         if now >= self._beat_at:
-            self._beat_at = now + self._limits.heartbeat
+            self._beat_at, self._beaten_at = now + self._limits.heartbeat, now
             self.say.canaries(now, out, is_deaf_or_mute=self.senses.is_impaired)
             self.say.heartbeat(now, out)
             self._ask_for_reset(out)
@@ -331,7 +354,12 @@ class MeshNode:
         """If somebody remembers a later life of this node's name (the wall clock went back, say), begin a later one
         still."""
         known = self.admission.later_self
-        if known is None or known <= self._me.epoch or self._readiness.is_name_taken:
+        if (
+            known is None
+            or known <= self._me.epoch
+            or self._readiness.is_name_taken
+            or self.leaving.has_parted
+        ):
             return
         fields = {"own": str(self._me.epoch), "known": str(known)}
         out.append(Belief("epoch outbid", fields, is_warning=True))
@@ -350,22 +378,26 @@ class MeshNode:
 
     # -- answering and being answered --
 
-    def _said_farewell(self, link: Link, farewell: messages.Farewell, out: list[Effect]) -> None:
-        boot, tail = farewell.notify_tails.get(self._me.id, (0, 0))
-        link.mailbox.closed(tail if boot == self._me.epoch.boot else 0, out)
-        out.append(Belief("peer left", {"peer": link.id, "reason": farewell.reason}))
-        self._peers.said_farewell(link, out)
+    def _let_go(self, link: Link, now: float, out: list[Effect]) -> None:
+        if self._peers.let_go(link, now, out):
+            self._beat_soon(now)  # it stays until it hears that it may go
+
+    def _beat_soon(self, now: float) -> None:
+        """Somebody waits for a beat of ours, by which things are confirmed. One that is late stays late."""
+        self._beat_at = min(self._beat_at, max(now, self._beaten_at + self._limits.repair_every))
 
     def _answer(self, identity: bytes, link: Link, question: Question, now: float, out: list[Effect]) -> None:
         replies: Iterable[Reply | None] = ()
         match question:
             case messages.Ping(nonce=nonce):
+                self._beat_soon(now)
                 replies = [self.say.pong(link, nonce)]
             case messages.Applied(of=of, number=number):
                 link.applied_by_peer(of, number)
                 self._tell_what_was_missed(link, out)
             case messages.Sync(nonce=nonce):
                 self.say.flush(now, out)
+                link.mailbox.is_peer_given_rooms = True
                 if question.has_served:
                     link.served_without_us()
                 replies = self.say.snapshot(nonce)
@@ -393,12 +425,6 @@ class MeshNode:
             if rooms:
                 out.append(Lost(link.id, None, dict.fromkeys(rooms, 0)))
 
-    def _own_up(self, link: Link) -> None:
-        """What we published for a peer while we had given it up was not even kept: it has to notice that."""
-        if link.was_given_up:
-            link.was_given_up = False
-            link.outgoing.skip()
-
     def _reset_asked(self, link: Link, nonce: int, now: float, out: list[Effect]) -> None:
         if link.reset_taken == nonce:
             return  # asked again, because our answer was late or lost
@@ -417,15 +443,16 @@ class MeshNode:
                 if link.is_live and not was_live:
                     # Others may be waiting to hear that we hold this slice. A beat that is late stays late.
                     self._beat_at = min(self._beat_at, now)
-                    self._own_up(link)
             case messages.ResentState():
                 link.state_resent(reply, now, out)
             case messages.ResentNotify():
                 link.mailbox.take_resent(reply, now, out)
+                self._let_go(link, now, out)
             case messages.CutState():
                 link.state_cut(now, out)
             case messages.CutNotify():
                 link.mailbox.cut(reply, now, out)
+                self._let_go(link, now, out)
             case messages.ResetTaken(nonce=nonce):
                 if nonce == self._reset_nonce:
                     self._reset_waits.discard(link.id)

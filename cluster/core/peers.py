@@ -43,6 +43,7 @@ class Peers:
         self._me = me
         self._limits = limits
         self._carded: set[str] = set()
+        self._pool_read_at = float("-inf")
         self._departed: OrderedDict[str, int] = OrderedDict()
         self._remembered: OrderedDict[tuple[str, int], _Remembered] = OrderedDict()
 
@@ -102,38 +103,52 @@ class Peers:
         if len(self._remembered) > self._limits.remembered_lives:
             self._remembered.popitem(last=False)
 
-    def said_farewell(self, link: Link, out: list[Effect]) -> None:
-        """The peer left on purpose: its card may be seen for a moment longer, and means nothing."""
+    def let_go(self, link: Link, now: float, out: list[Effect]) -> bool:
+        """If the peer said farewell, and nothing more is to be had of it, forget it; its card may be seen for a moment
+        longer, and means nothing. Returns whether that is so."""
+        if not link.has_to_go(now):
+            return False
+        out.append(Belief("peer left", {"peer": link.id, "reason": link.why_it_leaves}))
         self.forget(link, out)
         self._departed[link.id] = link.epoch.boot
         self._departed.move_to_end(link.id)
         if len(self._departed) > self._limits.remembered_lives:
             self._departed.popitem(last=False)
+        return True
 
     def has_left(self, card: Card) -> bool:
         """Whether this very life, or a later one of the name, has said farewell."""
         return card.epoch.boot <= self._departed.get(card.id, -1)
 
-    def pool_was_read(self, carded: Iterable[str]) -> None:
+    def has_just_left(self, card: Card) -> bool:
+        """Whether it was this very life that said farewell."""
+        return card.epoch.boot == self._departed.get(card.id)
+
+    def pool_was_read(self, carded: Iterable[str], now: float) -> None:
         """These peers have a card in the pool: they are looked for as long as that is so."""
-        self._carded = set(carded)
+        self._carded, self._pool_read_at = set(carded), now
+        for node in self._carded & self.links.keys():
+            self.links[node].seen_alive(now - self._limits.card_lifetime)
 
     def time_passed(self, now: float, out: list[Effect]) -> None:
         """Do what is due for each peer, and forget those that nobody misses."""
         for link in list(self.links.values()):
             link.outgoing.expire(now)
             link.time_passed(now, out)
-            is_missed = link.health is Health.DOWN and link.id not in self._carded
-            if is_missed and now - link.liveness.last_heard > self._limits.forget_after:
-                self.forget(link, out)
+            if self.let_go(link, now, out) or link.health is not Health.DOWN:
+                continue
+            if now - link.liveness.last_heard > self._limits.forget_after:
+                self._give_up(link, now, out)
 
     def heard_by(self, witness: Link, now: float) -> None:
         """A peer's heartbeat says when it heard others: it vouches for those whom we do not hear."""
         for link in self.links.values():
-            if link.health is Health.SILENT and link is not witness:
+            if link.health in (Health.SILENT, Health.DOWN) and link is not witness:
                 report = witness.peer_links.get(link.id)
                 if report is not None and report.epoch.boot == link.epoch.boot:
-                    link.liveness.vouched(now - report.heard_ms / 1000)
+                    heard_at = now - report.heard_ms / 1000
+                    link.liveness.vouched(heard_at)
+                    link.seen_alive(heard_at)
 
     def start_over(self, move: Effect, now: float, out: list[Effect]) -> None:
         """We begin a new life: every link is ended, then we move, then every link is begun anew."""
@@ -146,6 +161,12 @@ class Peers:
         for card in cards:
             self._begin(card, now, out).is_awaited = card.id in awaited
 
+    def _give_up(self, link: Link, now: float, out: list[Effect]) -> None:
+        if link.id not in self._carded:
+            self.forget(link, out)
+        elif now - self._pool_read_at > self._limits.forget_after:
+            link.mailbox.broke_off(out)  # its card is from before the pool went away, and says nothing
+
     def _begin(self, card: Card, now: float, out: list[Effect]) -> Link:
         link = self.links[card.id] = Link(self._me, card, self._limits, now)
         fields = {"peer": card.id, "epoch": str(card.epoch), "pub": card.pub, "router": card.router}
@@ -155,7 +176,6 @@ class Peers:
             link.mailbox.resume(remembered.received)
             link.missed_since = remembered.applied
             link.outgoing.tail = remembered.sent
-            link.was_given_up = True
         out.append(Connect(card))
         link.greet(now, out)
         return link

@@ -97,15 +97,6 @@ class Outbound(Generic[T, R]):
         while self._log and self.oldest <= number:
             self._bytes -= self._log.popleft()[1]
 
-    def skip(self) -> None:
-        """Give out a number for nothing, and forget what was before: whoever follows the stream will learn that it
-        missed something."""
-        self._log.clear()
-        self._bytes = 0
-        self._remains.clear()
-        self._remains_bytes = 0
-        self.tail += 1
-
     def read(self, first: int, last: int, max_items: int, max_bytes: int) -> list[T] | None:
         """Items from `first`, up to `last` and within both bounds, but at least one; None when `first` is cut off.
 

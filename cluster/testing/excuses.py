@@ -6,19 +6,25 @@ while a third one hears both.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cluster.core.limits import Limits
 from cluster.core.senses import WITNESSES
 from cluster.testing.network import Weather
 from cluster.testing.nodes import Law, LawBroken, SimNode
 
-FELT_FOR_S = 3.0
-"""How long after its end a fault excuses: a connection is tried again after a second at the latest, a silence counts
-after another, and a death after 1.75."""
+T = TypeVar("T")
+
+FELT_FOR_S = 1.5
+"""How long after its end a fault excuses: a connection is tried again after 0.7 seconds at the latest, and the next
+heartbeat comes half a second after it is there."""
 
 WAKING_S = 0.1
 """How long after it was stopped a node cannot know yet who else is gone."""
+
+
+REPAIRABLE_LOSS = 0.1
+"""Share of published frames without which a second is enough for everything to be asked for and to come."""
 
 
 class Faults(Protocol):
@@ -34,10 +40,12 @@ class Faults(Protocol):
 class Excuses:
     """The faults of one world, as far as they concern who hears whom."""
 
-    def __init__(self, nodes: dict[str, SimNode], network: Faults) -> None:
+    def __init__(self, nodes: dict[str, SimNode], network: Faults, limits: Limits) -> None:
         self._nodes = nodes
         self._network = network
+        self._limits = limits
         self._bad_weather_until = -FELT_FOR_S
+        self._foul_until = -FELT_FOR_S
         self._absent_since: dict[str, float] = {}
         self._absent_until: dict[str, float] = {}
         self._impaired_until: dict[str, float] = {}
@@ -50,20 +58,29 @@ class Excuses:
         self._absent_until[name] = until
 
     def look(self, now: float, until: float) -> None:
-        """Note the faults of this moment: they last until then."""
-        if not self._network.weather.is_fair:
-            self._bad_weather_until = until
+        """Note the faults of this moment: they last until then, at least."""
+        weather = self._network.weather
+        if not weather.is_fair:
+            self._bad_weather_until = max(until, self._bad_weather_until)
+        if not weather.is_fair and weather != Weather(loss=min(weather.loss, REPAIRABLE_LOSS)):
+            self._foul_until = max(until, self._foul_until)
         for cut in self._network.cuts:
-            self._cut_until[frozenset(cut)] = until
+            _prolong(self._cut_until, frozenset(cut), until)
         for name in self._network.deaf | self._network.mute:
-            self._impaired_until[name] = until
+            _prolong(self._impaired_until, name, until)
         for node in self._nodes.values():
             if node.reads_every:
-                self.absent(node.name, now, until)
+                self.absent(node.name, now, max(until, self._absent_until.get(node.name, until)))
 
-    def would_hear(self, node: SimNode, sender: SimNode, now: float) -> bool:
-        """Whether what the sender publishes now reaches the node at once, for certain."""
-        return _hears(node, sender.name) and not self._is_excused(node.name, sender.name, now)
+    def can_repair(self, node: SimNode, other: SimNode, now: float) -> bool:
+        """Whether the two are live with each other, and nothing worse is the matter than some loss."""
+        is_live = _hears(node, other.name) and _hears(other, node.name)
+        return is_live and self.is_at_most_lossy(node, other, now)
+
+    def is_at_most_lossy(self, node: SimNode, other: SimNode, now: float) -> bool:
+        """Whether nothing has been the matter between the two for a while but that some of what was published got
+        lost: what is said a few times arrives."""
+        return not self._is_excused(node.name, other.name, now, bad_weather_until=self._foul_until)
 
     def check_suspicion(self, node: SimNode, peer: str, now: float) -> None:
         """The node finds a peer silent. Raises `LawBroken` when it has no reason to."""
@@ -77,7 +94,7 @@ class Excuses:
         self.check_suspicion(node, peer, now)
         if not self._is_running(node, peer):
             return
-        if node.heard_at.get((peer, node.boots[peer]), -1) < node.linked_at[peer]:
+        if node.heard_at.get((peer, node.boots[peer]), -1) <= node.linked_at[peer]:
             return  # known by its card only: others who hear it cannot help
         if self._has_just_woken(node, now):
             stopped_at = self._absent_since[node.name]
@@ -97,14 +114,27 @@ class Excuses:
                     Law.NO_FALSE_DEATH, f"{node.name} calls {peer} dead, although {witness.name} hears both"
                 )
 
-    def check_giving_up(self, node: SimNode, peer: str, now: float, limits: Limits) -> None:
+    def check_last_words(self, node: SimNode, peer: str, now: float) -> None:
+        """The node tells everybody that a peer may have taken something with it. Raises `LawBroken` when that peer
+        lives, and nothing looks like its end: what was under way when a connection broke is heard a little later."""
+        if node.began_at == now or not self._is_running(node, peer) or self._is_long_silent(node, peer, now):
+            return
+        felt_for = self._limits.down_after + self._limits.silent_after + WAKING_S
+        broken_at = self._network.broken_at.get(frozenset((node.name, peer)), -felt_for)
+        if (absent_until := self._absent_until.get(node.name, -felt_for)) >= broken_at:
+            broken_at = min(absent_until, now)  # it looks only now
+        if now - broken_at > felt_for:
+            raise LawBroken(
+                Law.NO_FALSE_DEATH,
+                f"{node.name} tells of the last words of {peer}, which lives, and closed nothing",
+            )
+
+    def check_giving_up(self, node: SimNode, peer: str, now: float) -> None:
         """The node drops everything of a life of a peer. Raises `LawBroken` when that life goes on and was heard."""
         if node.began_at == now or not self._is_running(node, peer):
             return
-        silent_s = now - node.heard_at.get((peer, node.boots[peer]), node.began_at)
-        # A closed connection counts like a silence that has lasted for a while.
-        if silent_s < limits.forget_after - limits.silent_after - 0.001:
-            raise LawBroken(Law.NO_FALSE_DEATH, f"{node.name} gives {peer} up after {silent_s:.3f} s")
+        if not self._is_long_silent(node, peer, now):
+            raise LawBroken(Law.NO_FALSE_DEATH, f"{node.name} gives {peer} up, which it heard lately")
 
     def check_complaint(self, node: SimNode, now: float) -> None:
         """The node calls itself deaf or mute. Raises `LawBroken` when that is not true, nor looks like it: then two
@@ -123,23 +153,34 @@ class Excuses:
 
     def _is_running(self, node: SimNode, peer: str) -> bool:
         other = self._nodes.get(peer)
-        return other is not None and other.boot == node.boots.get(peer)
+        return other is not None and not other.is_leaving and other.boot == node.boots.get(peer)
+
+    def _is_long_silent(self, node: SimNode, peer: str, now: float) -> bool:
+        silent_s = now - node.heard_at.get((peer, node.boots[peer]), node.began_at)
+        # A closed connection counts like a silence that has lasted for a while.
+        return silent_s >= self._limits.forget_after - self._limits.silent_after - 0.001
 
     def _has_just_woken(self, node: SimNode, now: float) -> bool:
         return 0 <= now - self._absent_until.get(node.name, -FELT_FOR_S) < WAKING_S
 
-    def _is_excused(self, a: str, b: str, now: float, besides: str = "") -> bool:
+    def _is_excused(
+        self, a: str, b: str, now: float, besides: str = "", bad_weather_until: float | None = None
+    ) -> bool:
         """Whether any fault explains a silence between the two, besides the absence of one."""
         pair = frozenset((a, b))
         never = -FELT_FOR_S
         felt_until = FELT_FOR_S + max(
-            self._bad_weather_until,
+            self._bad_weather_until if bad_weather_until is None else bad_weather_until,
             *(self._absent_until.get(name, never) for name in (a, b) if name != besides),
             *(self._impaired_until.get(name, never) for name in (a, b)),
             self._cut_until.get(pair, never),
             self._network.broken_at.get(pair, never),
         )
         return now <= felt_until
+
+
+def _prolong(ends: dict[T, float], what: T, until: float) -> None:
+    ends[what] = max(until, ends.get(what, until))
 
 
 def _hears(node: SimNode, peer: str) -> bool:

@@ -5,7 +5,7 @@ The ledger checks what can be checked at once: every delivery, every barrier tha
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, count
 
@@ -13,6 +13,7 @@ import attrs
 
 from cluster.core.effects import Deliver
 from cluster.core.identity import Epoch
+from cluster.core.liveness import Health
 from cluster.core.mailbox import Mailbox
 from cluster.core.messages import Notification
 from cluster.testing.nodes import Law, LawBroken, Life, SimNode
@@ -25,6 +26,7 @@ class Said:
     origin: Life
     receiver: Life
     rooms: tuple[str, ...]
+    at: float
     parts: int = 1
     """In how many numbered items it was said, this one included, if it is the first of them."""
 
@@ -45,21 +47,16 @@ class Ledger:
         self.missed: dict[tuple[Life, Life, str], float] = {}
         """When an origin last published for a room without knowing (any more, or yet) that the receiver has it: the
         receiver has to be told in the end."""
-        self.skipped: Counter[tuple[Life, Life]] = Counter()
-        """How often the first life was live again with the second after it had given it up: each time it gives out a
-        number that stands for nothing, by which the second learns that it missed something."""
         self.mailboxes: dict[tuple[Life, Life], Mailbox] = {}
         """How the first life follows the second."""
         self._nodes = nodes
         self._numbers = count(1)
-        self.last_heard: dict[tuple[Life, Life], tuple[float, tuple[str, ...]]] = {}
-        """When the second life was given a notification of the first the last time, and for which rooms."""
-        self.crashed_at: dict[Life, float] = {}
+        self.ended: set[Life] = set()
+        """Lives that are over, however they ended."""
         self._delivered: dict[tuple[Life, Life], int] = {}
         self._barriers: dict[SimNode, list[_Barrier]] = {}
         self._settled: dict[tuple[Life, str], set[Life]] = defaultdict(set)
         """Which lives have confirmed to know an open room of a life."""
-        self._resumed: set[tuple[Life, Life]] = set()
         self._forgot: set[tuple[Life, Life]] = set()
         """Lives that were told that another, which lives on, is gone."""
 
@@ -88,13 +85,6 @@ class Ledger:
             if barrier.position <= settled:
                 self.settled(node, barrier.room)
 
-    def met(self, node: SimNode, peer: str) -> None:
-        """The node is live with a peer."""
-        pair = (node.life, (peer, node.boots[peer]))
-        if pair in self._resumed:
-            self._resumed.remove(pair)
-            self.skipped[pair] += 1
-
     def gone(self, node: SimNode, peer: str) -> None:
         """The node is told that a peer is gone: from now on it may not know the peer's rooms."""
         other = self._nodes.get(peer)
@@ -122,7 +112,10 @@ class Ledger:
         knowing = self._settled[node.life, room]
         for link in node.core.links:
             peer = self._nodes.get(link.id)
-            if not link.is_alive or peer is None or peer.boot != link.epoch.boot:
+            if peer is None or peer.boot != link.epoch.boot:
+                continue
+            is_carried_over = link.health is Health.UNHEARD and peer.life in node.carried_over
+            if not link.is_alive and not is_carried_over:
                 continue
             if (peer.life, node.life) in self._forgot:
                 continue  # it confirmed, and then gave this node up: what it does not send meanwhile is announced
@@ -134,11 +127,11 @@ class Ledger:
 
     # -- notifications, and guarantee 2 --
 
-    def say(self, origin: SimNode, receiver: Life, rooms: tuple[str, ...]) -> bytes:
+    def say(self, origin: SimNode, receiver: Life, rooms: tuple[str, ...], now: float) -> bytes:
         """A notification is about to be said; returns its payload."""
         number = next(self._numbers)
         self.said[origin.life, receiver].append(number)
-        self.notifications[number] = Said(origin.life, receiver, rooms)
+        self.notifications[number] = Said(origin.life, receiver, rooms, now)
         return b"%d" % number
 
     def in_parts(self, payload: bytes, parts: Sequence[Sequence[str]]) -> None:
@@ -154,9 +147,13 @@ class Ledger:
         for part in parts[1:]:
             number = next(self._numbers)
             self.said[whole.origin, whole.receiver].append(number)
-            self.notifications[number] = Said(whole.origin, whole.receiver, tuple(part))
+            self.notifications[number] = Said(whole.origin, whole.receiver, tuple(part), whole.at)
 
-    def delivered(self, node: SimNode, delivery: Deliver, now: float) -> None:
+    def unheard(self, node: SimNode, origin: Life) -> list[int]:
+        """What that life said to this node's life, and was not given to it."""
+        return sorted(set(self.said[origin, node.life]) - set(node.delivered[origin]))
+
+    def delivered(self, node: SimNode, delivery: Deliver) -> None:
         """A node is given notifications. Raises `LawBroken` unless they are its own, once and in order."""
         origin = (delivery.node, node.boots[delivery.node])
         pair = (origin, node.life)
@@ -173,7 +170,6 @@ class Ledger:
                 )
             last = number
         self._delivered[pair] = last
-        self.last_heard[pair] = (now, said.rooms)
         node.delivered[origin] += numbers
 
     def _number_of(self, item: Notification) -> int:
@@ -189,7 +185,5 @@ class Ledger:
         link = node.link(peer)
         pair = (node.life, (peer, boot))
         if link is not None and self.mailboxes.get(pair) is not link.mailbox:
-            if pair in self.mailboxes:
-                self._resumed.add(pair)
             self.mailboxes[pair] = link.mailbox
             node.linked_at[peer] = now

@@ -34,11 +34,14 @@ SEED_QUEUE = 4
 """Hellos that wait for a seed that is not there, as in the ZeroMQ adapter."""
 
 RECONNECT_S = 0.05
-RECONNECT_AT_MOST_S = 1.0
+RECONNECT_AT_MOST_S = 0.2
 """Between two attempts to connect: as in the ZeroMQ adapter."""
 
 MENDED_S = 0.5
 """After a frame that was too large came to who had connected, until it is connected anew: as in the ZeroMQ adapter."""
+
+CONNECT_LIMIT_S = 0.5
+"""How long an attempt takes where nothing comes through: as there."""
 
 DUPLICATE_LATE_S = 1.0
 """By how much a duplicate may come after the frame: two heartbeats."""
@@ -280,11 +283,11 @@ class Network:
             return
         now, owner = self._clock.now, channel.owner
         target = self._nodes.get(channel.target_name)
-        is_reachable = target is not None and not (
-            self.cuts.keys() & {(owner.name, target.name), (target.name, owner.name)}
-        )
-        if target is None or not is_reachable or now < max(owner.paused_until, target.paused_until):
-            self._clock.at(now + channel.wait * channel.dice.uniform(0.9, 1.1), self._establish, channel)
+        ways = {(owner.name, channel.target_name), (channel.target_name, owner.name)}
+        is_cut = bool(self.cuts.keys() & ways)
+        if target is None or is_cut or now < max(owner.paused_until, target.paused_until):
+            again_at = now + channel.wait * channel.dice.uniform(0.9, 1.1) + is_cut * CONNECT_LIMIT_S
+            self._clock.at(again_at, self._establish, channel)
             channel.wait = min(2 * channel.wait, RECONNECT_AT_MOST_S)
             return
         channel.wait = RECONNECT_S

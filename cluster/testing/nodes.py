@@ -19,6 +19,9 @@ from cluster.core.effects import Effect
 from cluster.core.link import Link
 from cluster.core.node import MeshNode
 
+JUST_HEARD_S = 0.5
+"""Who was heard so long ago is alive for everybody."""
+
 Life = tuple[str, int]
 """A node's name and boot: what tells this life from others of that name."""
 
@@ -37,6 +40,7 @@ class Law(Enum):
     HONEST = "a node that is deaf or mute says so within three seconds, and no other ever does"
     BOUNDS = "nothing grows over its bound"
     CONSISTENT = "an embedder is told nothing that contradicts what it was told before"
+    PATIENT = "who leaves in order waits for what a repair would bring"
     QUIET = "where nobody says anything, there are heartbeats and canaries, and nothing else"
     PROGRESS = "what is waited for comes, and time goes on"
 
@@ -83,6 +87,14 @@ class SimNode:
     """When this life began."""
     linked_at: dict[str, float] = attrs.field(factory=dict)
     """When the link to each peer began."""
+    carried_over: set[Life] = attrs.field(factory=set)
+    """Lives that it had just heard when it began this life, having outbid another: they go on publishing."""
+    is_leaving: bool = False
+    """Whether its embedder is gone, and it only waits for its peers."""
+    heard_by: set[Life] = attrs.field(factory=set)
+    """Lives that for certain hear a farewell that it says a few times."""
+    awaited: set[Life] = attrs.field(factory=set)
+    """Lives for which it has to wait when it leaves: at most published frames are lost between them."""
     paused_until: float = 0.0
     healed_at: float = 0.0
     """When it stopped being deaf or mute last."""
@@ -93,6 +105,8 @@ class SimNode:
     """What arrived while it did not look: at which socket, and what to do with it."""
     ticks_at: float = float("inf")
     visits_at: float = float("inf")
+    pool_failed_at: float = float("-inf")
+    """When the pool did not answer it last."""
     is_announcing: bool = False
     """Whether its card changed since the pool was visited."""
 
@@ -160,6 +174,7 @@ class SimNode:
 
     def began_new_life(self, boot: int, now: float) -> None:
         """It outbid a later life of its name: what came before was another node's."""
+        self.carried_over = {life for life, when in self.heard_at.items() if when > now - JUST_HEARD_S}
         self.boot, self.began_at = boot, now
         for account in (self.delivered, self.lost, self.lost_rooms):
             account.clear()

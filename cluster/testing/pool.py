@@ -47,7 +47,9 @@ class SimPool:
         self._clock.at(self._clock.now + takes, self._end, visit)
 
     def withdraw(self, node: str) -> None:
-        """The node's card is not wanted any more; it expires by itself when the pool is away."""
+        """The node's card is not wanted any more, and it visits no more; the card expires by itself when the pool is
+        away."""
+        self._visits = [visit for visit in self._visits if visit.node != node]
         if self._answers:
             self.lose(node)
 

@@ -13,11 +13,9 @@ def watch(effect: Effect, node: SimNode, ledger: Ledger, excuses: Excuses, now: 
     """Compare what a node is about to be told with the truth. Raises `LawBroken`."""
     match effect:
         case fx.Deliver():
-            ledger.delivered(node, effect, now)
+            ledger.delivered(node, effect)
         case fx.Belief("peer silent", {"peer": str(peer)}):
             excuses.check_suspicion(node, peer, now)
-        case fx.Belief("peer live", {"peer": str(peer)}):
-            ledger.met(node, peer)
         case fx.Belief("deaf or mute"):
             excuses.check_complaint(node, now)
         case fx.PeerAway(peer):

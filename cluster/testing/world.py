@@ -17,6 +17,8 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any
 
+import msgspec
+
 from cluster.core import effects as fx
 from cluster.core.effects import Effect
 from cluster.core.identity import PROTOCOL, Card, Epoch
@@ -37,7 +39,7 @@ FIRST_BOOT = 1_000_000
 """What the wall clocks of this world say at its beginning, milliseconds."""
 
 GOODBYE_S = 0.1
-"""How long after a goodbye everybody who could hear it has drawn the consequences."""
+"""How long after a node has left everybody who could hear it has drawn the consequences."""
 
 _SEALER = Sealer(None)
 _open_card = lru_cache(1000)(_SEALER.open)  # the same few cards are read again and again
@@ -83,7 +85,7 @@ class World:
         self.network.answered = self._answered
         self.network.hung_up = self._hung_up
         self.ledger = Ledger(self.nodes)
-        self.excuses = Excuses(self.nodes, self.network)
+        self.excuses = Excuses(self.nodes, self.network, self.limits)
         self._boots: set[tuple[str, int]] = set()
 
     @property
@@ -142,19 +144,21 @@ class World:
 
     def crash(self, node: SimNode) -> None:
         """It is gone, without a word; its connections close, which those who can be reached notice."""
-        self.ledger.crashed_at[node.life] = self.now
-        self.former.append(self.nodes.pop(node.name))
-        self.network.gone(node, is_orderly=False)
+        self._end(node, is_orderly=False)
 
     def leave(self, node: SimNode) -> None:
-        """It says goodbye and goes."""
+        """Its embedder goes; it says goodbye, and is gone when its peers have heard it, or it has waited for long."""
         self.excuses.look(self.now, self.now)
-        self._perform(node, node.core.leave("test", self.now))
-        hearing = [peer for peer in self.nodes.values() if self.excuses.would_hear(peer, node, self.now)]
-        self.clock.at(self.now + GOODBYE_S, self._check_goodbye, node.life, hearing)
+        node.is_leaving = True
+        node.awaited = {
+            peer.life for peer in self.nodes.values() if self.excuses.can_repair(peer, node, self.now)
+        }
+        node.heard_by = set(node.awaited)
+        for room in list(node.rooms):
+            self.ledger.closed(node, room)
+        node.rooms.clear()
         self.pool.withdraw(node.name)
-        self.former.append(self.nodes.pop(node.name))
-        self.network.gone(node, is_orderly=True)
+        self._turn(node, node.core.leave("test", self.now))
 
     def pause(self, node: SimNode, seconds: float) -> None:
         """It does not run; what arrives waits for it, as in its sockets."""
@@ -229,6 +233,11 @@ class World:
         """`cluster:reset` was asked of the node."""
         self._turn(node, node.core.reset(self.now))
 
+    def outbid(self, node: SimNode) -> None:
+        """The node finds the card of a later life of its name, whose own addresses nobody needs."""
+        later = msgspec.structs.replace(node.core.card, epoch=Epoch(node.core.epoch.boot + 1, 0))
+        self._turn(node, node.core.cards_read([_SEALER.seal(later)], self.now))
+
     def publish(self, node: SimNode, *rooms: str) -> list[str]:
         """Notify every node that, as this one believes, has one of the rooms; returns those. It need not have joined:
         this embedder is rasher than `Mesh.joined` would have it be."""
@@ -238,7 +247,7 @@ class World:
             concerned = tuple(room for room in rooms if room in theirs)
             link = node.link(peer)
             if concerned and link is not None:
-                payload = self.ledger.say(node, (peer, link.epoch.boot), concerned)
+                payload = self.ledger.say(node, (peer, link.epoch.boot), concerned, self.now)
                 node.core.say.notify(peer, concerned, payload)
                 self.ledger.in_parts(payload, [item.rooms for item in node.core.say.unsent(peer)])
                 receivers.append(peer)
@@ -271,13 +280,21 @@ class World:
 
     def is_converged(self) -> bool:
         """Whether every node is connected to and live with every other, and sees its slice as it is."""
-        return self.network.is_connected() and laws.is_converged(self.nodes)
+        return self.network.is_connected() and not self.is_anybody_leaving() and laws.is_converged(self.nodes)
+
+    def is_anybody_leaving(self) -> bool:
+        """Whether any node has begun to leave, and is not gone yet."""
+        return any(node.is_leaving for node in self.nodes.values())
 
     def is_settled(self) -> bool:
         """Whether every node says that it is ready, and knows who is dead."""
         return not laws.has_ghosts(self.nodes) and all(
             node.core.why_not_ready() is None for node in self.nodes.values()
         )
+
+    def waits_for_news(self) -> bool:
+        """Whether any node still looks for one that is gone, and would have to say what that means."""
+        return laws.waits_for_news(self.nodes, self.ledger)
 
     def check_bounds(self) -> None:
         """Raises `LawBroken` when something has grown over its bound."""
@@ -323,7 +340,36 @@ class World:
     def _turn(self, node: SimNode, effects: Iterable[Effect]) -> None:
         self._perform(node, effects)
         self.ledger.turn_ended(node)
+        if node.core.leaving.has_parted:
+            self._check_patience(node)
+        if node.core.leaving.is_over and not self._is_gone(node):
+            self._has_left(node)
         self._schedule_tick(node)
+
+    def _has_left(self, node: SimNode) -> None:
+        self.excuses.look(self.now, self.now)
+        hearing = [
+            peer
+            for peer in self.nodes.values()
+            if peer.life in node.heard_by and self.excuses.is_at_most_lossy(peer, node, self.now)
+        ]
+        self.clock.at(self.now + GOODBYE_S, self._check_goodbye, node.life, hearing)
+        self._end(node, is_orderly=True)
+
+    def _check_patience(self, node: SimNode) -> None:
+        awaited, node.awaited = node.awaited, set()
+        self.excuses.look(self.now, self.now)
+        for peer in self.nodes.values():
+            if peer.life not in awaited or not self.excuses.can_repair(peer, node, self.now):
+                continue
+            missing = len(self.ledger.unheard(peer, node.life)) - peer.lost[node.life]
+            if missing:
+                raise LawBroken(Law.PATIENT, f"{node.name} parts, and {peer.name} lacks {missing} of it")
+
+    def _end(self, node: SimNode, *, is_orderly: bool) -> None:
+        self.ledger.ended.add(node.life)
+        self.former.append(self.nodes.pop(node.name))
+        self.network.gone(node, is_orderly=is_orderly)
 
     def _schedule_tick(self, node: SimNode) -> None:
         due = max(node.core.next_deadline(), self.now, node.paused_until, node.busy_until)
@@ -396,7 +442,7 @@ class World:
             self.clock.at(when, self._visit_pool, node, when)
 
     def _visit_pool(self, node: SimNode, due: float) -> None:
-        if self._is_gone(node) or node.visits_at != due:
+        if self._is_gone(node) or node.is_leaving or node.visits_at != due:
             return
         if not node.is_reading(self.now):
             node.inbox.append(("pool", self._visit_pool, (node, due)))
@@ -406,13 +452,14 @@ class World:
         self.pool.visit(node.name, node.core.sealed_card, partial(self._read_cards, node))
 
     def _read_cards(self, node: SimNode, cards: list[bytes] | None) -> None:
-        if self._is_gone(node):
+        if self._is_gone(node) or node.is_leaving:
             return
         if not node.is_reading(self.now):
             node.inbox.append(("pool", self._read_cards, (node, cards)))
             return
         node.visits_at = float("inf")
         if cards is None:
+            node.pool_failed_at = self.now
             node.core.pool_failed("the world has taken it away")
         else:
             self._turn(node, node.core.cards_read(cards, self.now))
@@ -421,6 +468,7 @@ class World:
     def _perform(self, node: SimNode, effects: Iterable[Effect]) -> None:  # noqa: PLR0912 - one case for each
         network = self.network
         given_up: list[tuple[str, int]] = []
+        told_of: list[tuple[str, int]] = []
         for effect in effects:
             match effect:
                 case fx.Publish(frame):
@@ -442,16 +490,22 @@ class World:
                     self._plan_visit(node, self.now)
                 case fx.MoveTopic(former, topic):
                     network.subscribe(node, (*(known for known in node.topics if known != former), topic))
+                    self.ledger.ended.add(node.life)
                     node.began_new_life(node.core.epoch.boot, self.now)
                     self._boots.add(node.life)
                 case _:
                     if isinstance(effect, fx.PeerGone):
                         given_up.append((effect.node, node.boots[effect.node]))
+                    elif isinstance(effect, fx.Lost) and effect.count is None and effect.rooms is None:
+                        told_of.append((effect.node, node.boots[effect.node]))
                     watch(effect, node, self.ledger, self.excuses, self.now)
                     node.tell(effect, self.now)
         for peer, boot in given_up:
             if node.boots[peer] == boot:  # and no later life of it is known
-                self.excuses.check_giving_up(node, peer, self.now, self.limits)
+                self.excuses.check_giving_up(node, peer, self.now)
+        for peer, boot in told_of:
+            if node.boots[peer] == boot:
+                self.excuses.check_last_words(node, peer, self.now)
 
     def _is_gone(self, node: SimNode) -> bool:
         return self.nodes.get(node.name) is not node

@@ -112,7 +112,8 @@ class TestGivenUpOn:
         world.weather.is_lost = lambda _sender, _receiver, _frame: False
         world.run(3)
         world.check_at_rest()
-        assert reader.lost[author.life] == 1
+        assert reader.warned == [("author", {"r": 0})]
+        assert reader.lost[author.life] == 0, "nobody counted them"
 
 
 class TestWitnesses:

@@ -87,6 +87,32 @@ def test_a_closed_connection_makes_the_question_immediate() -> None:
     assert Liveness(LIMITS, 0).health is Health.UNHEARD
 
 
+def test_one_whose_connection_was_closed_when_it_was_heard_last_has_hung_up() -> None:
+    liveness = heard_at(100)
+    assert not liveness.has_hung_up
+    liveness.hung_up(101)
+    assert liveness.has_hung_up
+    liveness.heard(111)
+    assert liveness.has_hung_up, "what it had sent before is read a moment later"
+    liveness.heard(112)
+    assert not liveness.has_hung_up
+
+
+def test_one_that_others_have_heard_since_has_not() -> None:
+    liveness = heard_at(100)
+    liveness.hung_up(101)
+    liveness.vouched(112)
+    assert not liveness.has_hung_up
+
+
+def test_nor_one_whose_connection_was_given_up_after_a_long_silence() -> None:
+    liveness = heard_at(100)
+    liveness.vouched(125)
+    liveness.time_passed(110)
+    liveness.hung_up(130)
+    assert not liveness.has_hung_up
+
+
 def test_a_connection_that_closes_and_opens_again_is_no_death() -> None:
     liveness = heard_at(100)
     liveness.hung_up(101)

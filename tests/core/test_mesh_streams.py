@@ -65,14 +65,6 @@ class TestOutbound:
         stream.expire(now=11)
         assert (stream.oldest, stream.remains(1, 1, 9, 99)) == (2, ["A"])
 
-    def test_a_skipped_number_stands_for_what_nobody_knows(self) -> None:
-        stream = outbound(1000, remains_limit=9)
-        stream.extend(["a"], [10], now=0)
-        stream.skip()
-        assert (stream.tail, stream.oldest, stream.first_remains, stream.bytes_logged) == (2, 3, 3, 0)
-        assert stream.read(2, 2, max_items=9, max_bytes=99) is None
-        assert stream.remains(2, 2, max_items=9, max_bytes=99) == []
-
     def test_an_item_larger_than_the_log_is_cut_at_once(self) -> None:
         stream: Outbound[str, str] = outbound(5)
         assert stream.extend(["x"], [10], now=0) == 1

@@ -137,6 +137,10 @@ async def test_a_node_that_goes_is_gone_everywhere(way: str) -> None:
             status = (await node.get("/_plugin/cluster/status")).result
             assert status["count"] == 2
             assert third.id not in {peer["id"] for peer in status["pool"]}
+        if way == "kill":
+            loss = await a.notification()
+            assert (loss["type"], loss["origin"]) == ("loss", third.id), "it may have taken something with it"
+            assert [(told["roomId"], told["count"]) for told in loss["rooms"]] == [(room, None)]
         await publish(a, {"still": "here"})
         assert (await a.notification())["result"]["_source"]["still"] == "here"
 

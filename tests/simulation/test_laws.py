@@ -80,9 +80,24 @@ class TestDeliveries:
         world.crash(b)
         world.heal()
         world.run(3)
+        assert world.waits_for_news(), "it is looked for for a while"
+        world.run(world.limits.forget_after)
+        assert not world.waits_for_news()
         world.check_at_rest()
         a.announced.clear()
         assert broken(world.check_at_rest) is Law.ANNOUNCED
+
+    def test_what_one_that_leaves_does_not_wait_for(self, pair: Pair) -> None:
+        world, _, b = pair
+        world.run(5)
+        world.weather.loss = 0.1
+        world.run(0)
+        lost = world.weather.is_lost
+        world.weather.is_lost = lambda *_: True
+        world.publish(b, "r")
+        world.weather.is_lost = lost
+        b.core.leaving._unsettled = lambda: []  # type: ignore[method-assign]
+        assert broken(lambda: world.leave(b)) is Law.PATIENT
 
 
 class TestViews:
@@ -109,7 +124,9 @@ class TestViews:
     def test_a_goodbye_that_nobody_heeds(self, pair: Pair) -> None:
         world, a, b = pair
         world.run(5)
-        a.core._said_farewell = lambda *_: None  # type: ignore[method-assign]
+        link = a.link("b")
+        assert link is not None
+        link.said_farewell = lambda *_: None  # type: ignore[method-assign]
         world.leave(b)
         assert broken(lambda: world.run(1)) is Law.NO_GHOSTS
 
@@ -127,6 +144,13 @@ class TestBarriers:
 
 
 class TestDeaths:
+    def test_last_words_of_one_that_lives(self, pair: Pair) -> None:
+        world, a, _ = pair
+        world.run(5)
+        assert broken(lambda: world._perform(a, [fx.Lost("b", None, None)])) is Law.NO_FALSE_DEATH
+        world.network.break_between("a", "b")
+        world._perform(a, [fx.Lost("b", None, None)])
+
     def test_without_a_reason(self, pair: Pair) -> None:
         world, a, _ = pair
         world.run(5)

@@ -77,7 +77,7 @@ class Pause(_Action, frozen=True):
     seconds: float
 
     def perform(self, world: World) -> str | None:
-        if (node := _awake(world, self.node)) is None:
+        if (node := _awake(world, self.node, is_there=True)) is None:
             return None
         world.pause(node, self.seconds)
         return f"{self.node} is paused for {self.seconds} s"
@@ -208,6 +208,18 @@ class Reset(_Action, frozen=True):
         return f"{self.node} is asked for a reset"
 
 
+class Outbid(_Action, frozen=True):
+    """The node finds that its name had a later life: the wall clock went back, say."""
+
+    node: str
+
+    def perform(self, world: World) -> str | None:
+        if (node := _awake(world, self.node)) is None:
+            return None
+        world.outbid(node)
+        return f"{self.node} learns of a later life of its name"
+
+
 # -- the network --
 
 
@@ -313,6 +325,7 @@ Action = (
     | Broadcast
     | Close
     | Reset
+    | Outbid
     | Block
     | Partition
     | Break
@@ -323,9 +336,12 @@ Action = (
 )
 
 
-def _awake(world: World, name: str) -> SimNode | None:
+def _awake(world: World, name: str, *, is_there: bool = False) -> SimNode | None:
+    """The node, if it runs; one that is about to leave does nothing more, but `is_there`."""
     node = world.nodes.get(name)
-    return node if node is not None and node.paused_until <= world.now else None
+    if node is None or node.paused_until > world.now or (node.is_leaving and not is_there):
+        return None
+    return node
 
 
 def _crowd(rooms: int) -> list[str]:

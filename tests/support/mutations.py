@@ -16,7 +16,9 @@ import pytest
 from cluster.core import messages, publisher, senses
 from cluster.core.effects import Effect
 from cluster.core.following import Follower
+from cluster.core.leaving import Leaving
 from cluster.core.link import Link, Sync
+from cluster.core.liveness import Liveness
 from cluster.core.mailbox import Mailbox
 from cluster.core.node import MeshNode
 from cluster.core.peers import Peers
@@ -212,6 +214,22 @@ def nobody_is_told_of_last_words(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mailbox, "broke_off", _nothing)
 
 
+@mutation(Law.ANNOUNCED)
+def only_who_heard_of_a_killed_node_is_told_of_last_words(patch: pytest.MonkeyPatch) -> None:
+    broke_off = Mailbox.broke_off
+
+    def broke_off_if_heard(self: Mailbox, out: list[Effect]) -> None:
+        if self.received.tail:
+            broke_off(self, out)
+
+    patch.setattr(Mailbox, "broke_off", broke_off_if_heard)
+
+
+@mutation(Law.NO_FALSE_DEATH)
+def who_falls_silent_is_held_for_gone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Liveness, "has_hung_up", True)
+
+
 @mutation(Law.ANNOUNCED, is_rare=True)
 def what_waits_behind_a_hole_dies_with_its_origin(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Mailbox, "_give_up", _nothing)
@@ -225,11 +243,6 @@ def rooms_opened_while_one_was_away_are_not_told(patch: pytest.MonkeyPatch) -> N
 @mutation(Law.ANNOUNCED)
 def who_serves_before_it_knows_everybody_does_not_own_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Link, "served_without_us", _nothing)
-
-
-@mutation(Law.BALANCE, Law.ANNOUNCED)
-def one_that_was_given_up_is_not_told(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MeshNode, "_own_up", _nothing)
 
 
 @mutation(Law.IN_ORDER, Law.BALANCE, Law.ANNOUNCED)
@@ -247,20 +260,23 @@ def lives_that_were_given_up_are_not_remembered(patch: pytest.MonkeyPatch) -> No
 
 
 @mutation(Law.EQUAL_VIEWS, Law.SETTLED, is_rare=True)
-def the_position_after_a_snapshot_is_taken_from_a_heartbeat(patch: pytest.MonkeyPatch) -> None:
-    heartbeat, go_live = Link.heartbeat, Link._go_live
+def the_position_after_a_snapshot_is_taken_from_a_third_party(patch: pytest.MonkeyPatch) -> None:
+    heard_by, go_live = Peers.heard_by, Link._go_live
 
-    def listen(self: Link, beat: messages.Heartbeat, now: float, out: list[Effect]) -> None:
-        self._heard_tail = (beat.epoch, beat.state_tail)  # type: ignore[attr-defined]
-        heartbeat(self, beat, now, out)
+    def listen(self: Peers, witness: Link, now: float) -> None:
+        heard_by(self, witness, now)
+        for link in self.links.values():
+            report = witness.peer_links.get(link.id)
+            if report is not None and report.is_live and link is not witness:
+                link._others_have = (report.epoch, report.applied)  # type: ignore[attr-defined]
 
     def go_live_there(self: Link, now: float, out: list[Effect]) -> None:
-        epoch, tail = getattr(self, "_heard_tail", (None, 0))
+        epoch, applied = getattr(self, "_others_have", (None, 0))
         if epoch == self.epoch:
-            self._snapshot_tail = max(tail, self._snapshot_tail)
+            self._snapshot_tail = max(applied, self._snapshot_tail)
         go_live(self, now, out)
 
-    patch.setattr(Link, "heartbeat", listen)
+    patch.setattr(Peers, "heard_by", listen)
     patch.setattr(Link, "_go_live", go_live_there)
 
 
@@ -336,7 +352,22 @@ def nobody_vouches_for_others(patch: pytest.MonkeyPatch) -> None:
 
 @mutation(Law.NO_GHOSTS)
 def goodbyes_are_not_listened_to(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MeshNode, "_said_farewell", _nothing)
+    patch.setattr(Link, "said_farewell", _nothing)
+
+
+@mutation(Law.PATIENT)
+def a_node_leaves_without_waiting(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Leaving, "_unsettled", lambda _self: [])
+
+
+@mutation(Law.NO_GHOSTS, is_rare=True)
+def farewell_is_said_only_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Leaving, "_held_by", lambda _self: [])
+
+
+@mutation(Law.SETTLED)
+def barriers_forget_the_peers_of_a_former_life(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Peers, "awaited", Peers.alive)
 
 
 @mutation(Law.EQUAL_VIEWS, Law.NO_GHOSTS, Law.READY, is_rare=True)

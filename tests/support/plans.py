@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from cluster.core.messages import FRAME_BYTES
+from cluster.testing.network import LATENCY_S
 from support import actions as act
 from support.actions import Action
 
@@ -70,6 +71,9 @@ def plan_of(seed: int) -> Plan:
     maker = _Maker(dice, names)
     plan = Plan(dice.getrandbits(32), limits, list(maker.actions(dice.choice((30, 80, 150)))))
     _impair_somebody(plan, names, Random(f"{seed} senses"))
+    _lose_last_words(plan, names, Random(f"{seed} last words"))
+    _read_again_while_late(plan, names, Random(f"{seed} late"))
+    _outbid_somebody(plan, names, Random(f"{seed} outbid"))
     return _crowded(plan, names, Random(f"{seed} crowds"))
 
 
@@ -103,6 +107,51 @@ def _impair_somebody(plan: Plan, names: str, dice: Random) -> None:
                 impair(dice.choice(names)),
                 *([act.Wait(3.5)] if dice.random() < 0.5 else []),
             ]
+
+
+def _lose_last_words(plan: Plan, names: str, dice: Random) -> None:
+    """In some lives nodes are killed when what they said last was lost, or leave while frames are being lost. Dice of
+    their own, here too."""
+    if dice.random() < 0.4:
+        for _ in range(dice.choice((1, 2, 3))):
+            name = dice.choice(names)
+            words = act.Publish(name, [dice.choice(ROOMS)], dice.choice((1, 40)))
+            if dice.random() < 0.5:
+                pause = act.Wait(dice.choice((0.0, 0.05, 0.15)))
+                ending: list[Action] = [
+                    act.Weather(loss=1.0),
+                    words,
+                    act.Weather(loss=0.0),
+                    pause,
+                    act.Crash(name),
+                ]
+            else:
+                ending = [act.Weather(loss=0.1), words, act.Leave(name), act.Wait(2.0), act.Weather(loss=0.0)]
+            if dice.random() < 0.5:
+                ending.append(act.Start(name))
+            where = dice.randrange(len(plan.actions) + 1)
+            plan.actions[where:where] = ending
+
+
+def _outbid_somebody(plan: Plan, names: str, dice: Random) -> None:
+    """In some lives a node learns of a later life of its name just when somebody has subscribed there."""
+    if dice.random() < 0.2:
+        name = dice.choice(names)
+        where = dice.randrange(len(plan.actions) + 1)
+        plan.actions[where:where] = [act.Open(name, dice.choice(ROOMS)), act.Outbid(name)]
+
+
+def _read_again_while_late(plan: Plan, names: str, dice: Random) -> None:
+    """In some lives all slices are read again while frames are late and the slices change: who is asked, and others
+    that have an opinion, are at different points for long."""
+    if dice.random() < 0.2:
+        actions: list[Action] = [act.Weather(delay=0.7), act.Reset(dice.choice(names))]
+        for _ in range(12):
+            name, room = dice.choice(names), dice.choice(ROOMS)
+            actions.append(act.Open(name, room) if dice.random() < 0.7 else act.Close(name, room))
+            actions.append(act.Wait(0.1))
+        where = dice.randrange(len(plan.actions) + 1)
+        plan.actions[where:where] = [*actions, act.Weather(delay=LATENCY_S)]
 
 
 class _Maker:

@@ -11,8 +11,13 @@ from cluster.core.limits import Limits
 from cluster.testing import Law, LawBroken, NotInTime, World
 from support.plans import Plan
 
-CONNECTED_WITHIN_S = 2.0
-"""After the faults, until all connections are made again: a second between two attempts, and a little."""
+CONNECTED_WITHIN_S = 0.8
+"""After the faults, until all connections are made again: an attempt may have half a second to go, a fifth of one is
+between two, and a little."""
+
+LEFT_WITHIN_S = 1.6
+"""After the faults, until those who were about to leave have gone: a second for what others lack, half of one for the
+farewell, and a little."""
 
 HEALED_WITHIN_S = 1.0
 """After that, until all nodes see the same: two heartbeats, as promised."""
@@ -22,6 +27,9 @@ DEAD_WITHIN_S = 4.0
 
 SETTLED_S = 1.2
 """After that, until what was missing is announced, and both sides know of it: two heartbeats."""
+
+ECHO_S = 1.0
+"""After that, until who was deaf or mute before the end of the faults, and says so only now, has been heard again."""
 
 QUIET_S = 2.0
 """Then nothing happens any more, for four heartbeats."""
@@ -69,6 +77,7 @@ def _make_peace(outcome: Outcome) -> None:
     world.heal()
     world.wake_all()
     try:
+        world.run_until(lambda: not world.is_anybody_leaving(), LEFT_WITHIN_S)
         outcome.connected_after_s = world.run_until(world.network.is_connected, CONNECTED_WITHIN_S)
         outcome.healed_after_s = world.run_until(world.is_converged, HEALED_WITHIN_S)
         outcome.settled_after_s = world.run_until(world.is_settled, DEAD_WITHIN_S)
@@ -76,6 +85,12 @@ def _make_peace(outcome: Outcome) -> None:
         world.check_at_rest()  # says what is not as it should be
         raise
     world.run(SETTLED_S)
+    world.run_until(world.is_settled, ECHO_S)
     world.check_at_rest()
     world.check_quiet(QUIET_S)
     world.check_at_rest()
+    if world.waits_for_news():
+        world.run(world.limits.forget_after)
+        if world.waits_for_news():
+            raise LawBroken(Law.PROGRESS, "somebody still waits for one that is gone for good")
+        world.check_at_rest()

@@ -107,7 +107,7 @@ class ShellWorld:
         self.mute: set[str] = set()
         self.broken_at: dict[frozenset[str], float] = {}
         self.ledger = Ledger(self.nodes)
-        self.excuses = Excuses(self.nodes, self)
+        self.excuses = Excuses(self.nodes, self, config.limits())
         self.network = MemoryNetwork()
         self.network.is_lost = self._is_lost
         self.pool = MemoryPool()
@@ -167,7 +167,7 @@ class ShellWorld:
         await self._until(lambda: laws.is_converged(self.nodes), HEALED_WITHIN_S)
         await self._until(self._is_settled, DEAD_WITHIN_S)
         await self._pass(SETTLED_S)
-        laws.check_at_rest(self.nodes, self.ledger, limits)
+        laws.check_at_rest(self.nodes, self.ledger, self.config.limits())
         before = self._frames
         await self._pass(QUIET_S)
         laws.check_quiet(self.nodes, self._frames - before, QUIET_S, limits)
@@ -187,15 +187,20 @@ class ShellWorld:
         await self._nursery.start(shell.live, [_router(seed) for seed in seeds])
 
     async def _end(self, name: str, *, is_dead: bool) -> None:
-        shell = self._shells.pop(name)
+        shell, node = self._shells.pop(name), self.nodes[name]
         self.deaf.discard(name)
         self.mute.discard(name)
         self.excuses.look(trio.current_time(), trio.current_time())
+        node.is_leaving = True
+        for room in list(node.rooms):
+            shell.close_room(room)
         if is_dead:
             shell.is_dead = True
-            self.ledger.crashed_at[self.nodes.pop(name).life] = trio.current_time()
+            shell.mesh.core._peers.links.clear()  # a process that is killed waits for nobody
+            del self.nodes[name]
         shell.scope.cancel()
         await shell.ended.wait()
+        self.ledger.ended.add(node.life)
         self.nodes.pop(name, None)
 
     async def _pass(self, seconds: float) -> None:
@@ -295,7 +300,9 @@ class _Shell:
             concerned = tuple(room for room in rooms if room in theirs)
             link = self._node.link(peer)
             if concerned and link is not None:
-                payload = self._world.ledger.say(self._node, (peer, link.epoch.boot), concerned)
+                payload = self._world.ledger.say(
+                    self._node, (peer, link.epoch.boot), concerned, trio.current_time()
+                )
                 self.mesh.notify(peer, concerned, payload)
                 receivers.add(peer)
         self._world.ledger.publishes(self._node, tuple(rooms), receivers, trio.current_time())
@@ -336,6 +343,7 @@ class _Shell:
         """Its mesh has another topic for notifications: it began a new life."""
         boot = self.mesh.core.epoch.boot
         if boot != self._node.boot:
+            self._world.ledger.ended.add(self._node.life)
             self._node.began_new_life(boot, trio.current_time())
 
     def peer_room(self, node: str, room: str, description: bytes, count: int) -> None:
