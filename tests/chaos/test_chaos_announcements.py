@@ -14,6 +14,8 @@ from support.chaos_transport import Chaos
 RATE = 200
 """Publishes a second."""
 
+QUIET_ROOMS = 200
+
 LARGE = 30_000
 """Characters of a message of which a log of 16 MiB holds some 550."""
 
@@ -22,25 +24,52 @@ LARGE_RATE = 600
 
 
 async def test_who_may_have_missed_the_last_words_of_a_killed_node_is_told_and_nobody_else() -> None:
+    """Whoever had subscribed on another node, busy room or quiet; once. Not before it is killed, although it is stopped
+    for so long that it counts as down; and nobody who came later."""
     async with chaos_cluster(3) as cluster:
         first, second, last = cluster.members
-        told = [await cluster.load.subscriber(member.node, "boats") for member in (first, second)]
-        untold = [await cluster.load.subscriber(member.node, "cars") for member in (first, second)]
-        authors = [await cluster.load.author(last.node, topic) for topic in ("boats", "cars")]
-        for author in authors:
-            await author.publish(10)
-            await author.all_acknowledged()
-        await cluster.complete()
-        # Two heartbeats later what was said of cars is known to be all.
-        async with cluster.publishing(authors[:1], RATE):
-            await told[0].until_seen(10 + 2 * RATE)
+        there = (first.node, second.node)
+        told = [await cluster.load.subscriber(node, topic) for node in there for topic in ("boats", "cars")]
+        (author,) = [await cluster.load.author(last.node, "boats")]
+        async with cluster.publishing([author], RATE):
+            await told[0].until_seen(RATE)
+            last.node.pause()
+            await cluster.down(last)
+            last.node.resume()
+            await cluster.whole()
+            await told[0].until_seen(2 * RATE)
+            assert not any(client.losses for client in told)
             await last.kill()
         for client in told:
             loss = await client.until_told_of_loss()
             assert (loss.origin, loss.node) == (last.name, client.node.id)
             assert [(room.room_id, room.count) for room in loss.rooms] == [(client.room_id, None)]
+        late = await cluster.load.subscriber(first.node, "boats")
+        await last.start()
         await cluster.judge()
-        assert [client.losses for client in untold] == [[], []]
+        assert [len(client.losses) for client in told] == [1] * 4
+        assert late.losses == []
+
+
+@pytest.mark.parametrize("lost_per_mille", [0, 500])
+async def test_the_only_word_in_each_of_200_quiet_rooms_is_heard_or_announced(lost_per_mille: int) -> None:
+    """One message for each, all acknowledged, and the node that took them is killed at once: before anybody could ask
+    for those of which the frame was lost."""
+    async with chaos_cluster(3, chaos=Chaos(drop_notify_per_mille=lost_per_mille)) as cluster:
+        first, second, last = cluster.members
+        authors = []
+        for number in range(QUIET_ROOMS):
+            await cluster.load.subscriber((first, second)[number % 2].node, f"quiet-{number}")
+            authors.append(await cluster.load.author(last.node, f"quiet-{number}"))
+        for author in authors:
+            await author.publish(1)
+        for author in authors:
+            await author.all_acknowledged()
+        await last.kill()
+        await cluster.judge()
+        readers = cluster.load.subscribers
+        assert all(client.subscriber.seen or client.losses for client in readers)
+        assert lost_per_mille or sum(client.subscriber.seen for client in readers) > QUIET_ROOMS * 0.9
 
 
 async def test_what_only_the_killed_node_had_is_announced() -> None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from support.chaos_cluster import chaos_cluster
+from support.chaos_transport import Chaos
 
 RATE = 200
 """Publishes a second on each node."""
@@ -17,15 +18,32 @@ Say = Callable[[str], None]
 
 
 async def test_nodes_restarted_one_after_the_other_take_nothing_with_them(say: Say) -> None:
-    async with chaos_cluster(3) as cluster, trio.open_nursery() as nursery:
+    await restart_all(1, None, say)
+
+
+async def test_nor_do_they_over_a_bad_line(say: Say) -> None:
+    """Of what a node said last, and of its goodbye, one frame of a hundred is lost."""
+    await restart_all(1, Chaos(drop_per_mille=10), say)
+
+
+@pytest.mark.slow
+async def test_nor_do_they_over_a_bad_line_in_ten_rounds(say: Say) -> None:
+    await restart_all(10, Chaos(drop_per_mille=10), say)
+
+
+async def restart_all(rounds: int, chaos: Chaos | None, say: Say) -> None:
+    """Stop each node in order and start it again, under load: everything arrives, and nobody is told of a loss."""
+    async with chaos_cluster(3, chaos=chaos) as cluster, trio.open_nursery() as nursery:
         stop = trio.Event()
         for author in await cluster.attach(*cluster.nodes):
             nursery.start_soon(author.publish_at, RATE, stop)
-        for member in cluster.members:
+        for member in rounds * cluster.members:
+            began = trio.current_time()
             await member.stop()
+            stopped = trio.current_time() - began
             await member.start()
             took = await cluster.whole()
-            say(f"whole {took:.2f} s after {member.name} was started again")
+            say(f"{member.name} stopped in {stopped:.2f} s; whole {took:.2f} s after it was started again")
             for author in await cluster.attach(member.node):
                 nursery.start_soon(author.publish_at, RATE, stop)
         stop.set()

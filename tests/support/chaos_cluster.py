@@ -110,6 +110,19 @@ class ChaosCluster:
         of = self.nodes if nodes is None else nodes
         await eventually(lambda: self._is_balanced(of), "the books balance")
 
+    async def down(self, member: Member, timeout_s: float = WHOLE_S) -> None:
+        """Wait until all other running nodes hold it for dead."""
+
+        async def is_down() -> bool:
+            for node in self.nodes:
+                if node is not member.node:
+                    status = (await node.get("/_plugin/cluster/status")).result
+                    states = {peer["id"]: peer["state"] for peer in status["unreachable"]}
+                    assert states.get(member.name) == "down", f"{node.id}: {states}"
+            return True
+
+        await eventually(is_down, f"{member.name} is down", timeout_s)
+
     async def complete(self, timeout_s: float = COMPLETE_S) -> None:
         """Wait until everything that was published was answered, and has arrived or was announced as lost."""
         self._check_attached()
