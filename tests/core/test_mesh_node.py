@@ -230,13 +230,14 @@ class TestRefusals:
             a.core.asked(b"connection of b", b"rubbish", world.now),
             a.core.asked(b"another", b"rubbish", world.now),
             a.core.answered("b", b"rubbish", world.now),
+            *(a.core.answered("tcp://seed", b"rubbish", world.now) for _ in range(4)),
         ]
         told = [
             dict(belief.fields)["peer"] for (belief,) in filter(None, named) if isinstance(belief, fx.Belief)
         ]
-        assert told == ["b", "b", "b"], "the 1st, 2nd and 4th"
+        assert told == ["b", "b", "b", "unknown"], "the 1st, 2nd, 4th and 8th"
         assert link(a, "b").bad_frames == 3
-        assert a.core.rubbish.count == 4
+        assert a.core.rubbish.count == 8
 
     def test_how_many_connections_are_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cluster.core.rubbish.ASKERS_AT_MOST", 2)
