@@ -185,6 +185,7 @@ class MeshConfig:
             canary_every=2 * heartbeat,
             deaf_after=4.5 * heartbeat,
             unheard_after=self.timers.discover_timeout / 1000,
+            snapshot_at_most=1.5 * heartbeat,
             greet_at_most=self.timers.join_attempt_interval / 1000,
             forget_after=log_age,
             log_age=log_age,

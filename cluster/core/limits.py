@@ -40,6 +40,10 @@ class Limits:
     """First wait for an answer to hello or sync; doubles up to `greet_at_most`. A local handshake takes a
     millisecond."""
 
+    snapshot_at_most: float = 0.75
+    """The longest wait for the next part of a snapshot before all of it is asked for again: what got lost in the last
+    moment of a fault is then here within the two heartbeats in which a cluster heals."""
+
     greet_at_most: float = 1.0
     """The longest wait between two attempts to join a peer."""
 

@@ -212,7 +212,7 @@ class Link:
             self.slice.begin_snapshot()
             self._snapshot_tail = part.state_tail
         self._next_part += 1
-        self._retry_at = now + self._limits.greet_at_most
+        self._retry_at = now + self._limits.snapshot_at_most
         self.slice.add_part(part.rooms, out)
         if part.is_last:
             self.slice.end_snapshot(out)
@@ -281,7 +281,9 @@ class Link:
 
     def _retry_later(self, now: float) -> None:
         self._retry_at = now + self._wait
-        self._wait = min(2 * self._wait, self._limits.greet_at_most)
+        is_greeting = self.sync is Sync.GREETING
+        most = self._limits.greet_at_most if is_greeting else self._limits.snapshot_at_most
+        self._wait = min(2 * self._wait, most)
 
     # -- following --
 
@@ -324,7 +326,8 @@ class Link:
                 card, nonce = self._me.sealed_card, self._me.nonce()
                 self._ask(messages.Hello(self._me.id, self._me.epoch, card, nonce), out)
         elif report.epoch.boot == self._me.epoch.boot and report.position <= self.outgoing.tail:
-            self.accounted = Accounted(report.position, report.repaired, report.lost)
+            if report.position >= self.accounted.position:  # else it was said earlier, and came late
+                self.accounted = Accounted(report.position, report.repaired, report.lost)
             self.hearing.reported(report.told_ms, now)
             self.outgoing.confirm(report.position)
             if report.is_live:

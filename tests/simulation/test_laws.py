@@ -52,7 +52,7 @@ class TestDeliveries:
 
     def test_in_parts_that_are_the_whole(self, pair: Pair) -> None:
         world, a, b = pair
-        payload = world.ledger.say(b, a.life, ("r", "s", "t"))
+        payload = world.ledger.say(b, a.life, ("r", "s", "t"), world.now)
         assert broken(lambda: world.ledger.in_parts(payload, [["r", "s"], ["u"]])) is Law.IN_ORDER
         world.ledger.in_parts(payload, [["r", "s"], ["t"]])
         parts = [Notification(["r", "s"], payload), Notification(["t"], payload)]
