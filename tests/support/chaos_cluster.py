@@ -83,20 +83,25 @@ class ChaosCluster:
         assert self._newcomer is not None, "the nodes of this cluster are not on loopback"
         return self._newcomer(name)
 
-    async def statuses(self, nodes: Collection[Node] | None = None) -> dict[str, Any]:
-        """What these nodes (or all that run) say of the cluster at this moment, by name; None when one says that it is
-        not ready."""
+    async def reports(self) -> dict[str, Any]:
+        """What each running node says of the cluster at this moment, by its name; None of one that is not in it."""
         found: dict[str, Any] = {}
 
         async def ask(node: Node) -> None:
             reply = await node.get("/_plugin/cluster/status")
-            is_ready = reply.status == 200 and reply.result["current"]["ready"]
-            found[node.id] = reply.result if is_ready else None
+            found[node.id] = reply.result if reply.status == 200 else None
 
         async with trio.open_nursery() as asking:
-            for node in self.nodes if nodes is None else nodes:
+            for node in self.nodes:
                 asking.start_soon(ask, node)
         return found
+
+    async def statuses(self) -> dict[str, Any]:
+        """The same; None of a node that says that it is not ready."""
+        return {
+            name: report if report is not None and report["current"]["ready"] else None
+            for name, report in (await self.reports()).items()
+        }
 
     async def whole(self, timeout_s: float = WHOLE_S) -> float:
         """Wait until all running nodes agree on everything; return how long that took, seconds."""
@@ -108,10 +113,15 @@ class ChaosCluster:
         """As `whole`, to be called at the end of a fault: fails when it takes longer than promised."""
         return await self.whole(promised_s + MACHINE_S)
 
-    async def balanced(self, nodes: Collection[Node] | None = None) -> None:
-        """Wait until the books of these nodes (or of all that run) balance. Nobody may publish meanwhile."""
-        of = self.nodes if nodes is None else nodes
-        await eventually(lambda: self._is_balanced(of), "the books balance")
+    async def balanced(self, unconfirmed: Collection[tuple[str, str]] = ()) -> None:
+        """Wait until the books of all nodes balance, those included that are not ready; `unconfirmed` as in
+        `check_balance`. Nobody may publish meanwhile."""
+
+        async def are_balanced() -> bool:
+            check_balance(await self.reports(), unconfirmed)
+            return True
+
+        await eventually(are_balanced, "the books balance")
 
     async def down(self, member: Member, timeout_s: float = WHOLE_S) -> None:
         """Wait until all other running nodes hold it for dead."""
@@ -206,12 +216,6 @@ class ChaosCluster:
             assert counted == ({INDEX: expected} if expected else {}), (
                 f"{node.id} counts {counted}, not {expected}"
             )
-
-    async def _is_balanced(self, nodes: Collection[Node]) -> bool:
-        statuses = {name: status for name, status in (await self.statuses(nodes)).items() if status}
-        assert len(statuses) == len(nodes), f"only {sorted(statuses)} are ready"
-        check_balance(statuses)
-        return True
 
     async def _agrees_with_clients(self) -> bool:
         is_first_life = not any(member.ends for member in self.members)
