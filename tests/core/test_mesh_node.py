@@ -457,6 +457,18 @@ class TestStreams:
         a.core.published(messages.encode_published(b"h\x00", beat), world.now)
         assert link(a, "b").accounted.position == 0
 
+    def test_what_a_peer_said_earlier_and_comes_late_is_not_what_it_has_now(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        world.open_room(b, "r")
+        for _ in range(3):
+            world.publish(a, "r")
+        world.run(1)
+        assert link(a, "b").accounted.position == 3
+        report = LinkReport(a.core.epoch, True, 0, 1, 1, 0, 0)
+        beat = messages.Heartbeat("b", b.core.epoch, 1, {}, {"a": report})
+        a.core.published(messages.encode_published(b"h\x00", beat), world.now)
+        assert link(a, "b").accounted.position == 3
+
     def test_a_frame_stops_growing_at_the_batch_bound(self) -> None:
         _, (a, _) = cluster_of("ab", Limits(batch_bytes=1000))
         for _ in range(10):
