@@ -464,7 +464,7 @@ class TestStreams:
             world.publish(a, "r")
         world.run(1)
         assert link(a, "b").accounted.position == 3
-        report = LinkReport(a.core.epoch, True, 0, 1, 1, 0, 0)
+        report = messages.LinkReport(a.core.epoch, True, 0, 1, 1, 0, 0)
         beat = messages.Heartbeat("b", b.core.epoch, 1, {}, {"a": report})
         a.core.published(messages.encode_published(b"h\x00", beat), world.now)
         assert link(a, "b").accounted.position == 3
