@@ -460,6 +460,7 @@ class TestStreams:
     def test_what_a_peer_said_earlier_and_comes_late_is_not_what_it_has_now(self) -> None:
         world, (a, b) = cluster_of("ab")
         world.open_room(b, "r")
+        world.run(0.1)
         for _ in range(3):
             world.publish(a, "r")
         world.run(1)
