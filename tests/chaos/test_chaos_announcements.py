@@ -51,7 +51,7 @@ async def test_who_may_have_missed_the_last_words_of_a_killed_node_is_told_and_n
         assert late.losses == []
 
 
-@pytest.mark.parametrize("lost_per_mille", [0, 500])
+@pytest.mark.parametrize("lost_per_mille", [pytest.param(0, marks=pytest.mark.slow), 500])
 async def test_the_only_word_in_each_of_200_quiet_rooms_is_heard_or_announced(lost_per_mille: int) -> None:
     """One message for each, all acknowledged, and the node that took them is killed at once: before anybody could ask
     for those of which the frame was lost."""

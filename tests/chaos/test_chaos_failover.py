@@ -41,6 +41,7 @@ def has_logged(node: Node, *events: str) -> bool:
     return all(event in said for event in events)
 
 
+@pytest.mark.slow
 async def test_a_fail_over_by_sentinel_loses_and_refuses_nothing(say: Say) -> None:
     async with (
         sentinels() as redis,

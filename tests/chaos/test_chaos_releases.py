@@ -101,6 +101,7 @@ if LAST_RELEASE is not None:
 # -- The soak itself -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_the_soak_works_with_the_present_commit_as_the_last_release(tmp_path: Path, say: Say) -> None:
     await soak(build_release("HEAD", tmp_path, version="0.0.1"), 0, say)
 

@@ -21,6 +21,7 @@ async def test_nodes_restarted_one_after_the_other_take_nothing_with_them(say: S
     await restart_all(1, None, WHOLE_S, say)
 
 
+@pytest.mark.slow
 async def test_nor_do_they_over_a_bad_line(say: Say) -> None:
     """Of what a node said last, and of its goodbye, one frame of a hundred is lost."""
     await restart_all(1, Chaos(drop_per_mille=10), WHOLE_S, say)

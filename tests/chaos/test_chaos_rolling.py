@@ -260,6 +260,7 @@ async def judge_round(cluster: ChaosCluster, listeners: list[Listener], last: in
     await cluster.balanced()
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_refuses_nothing_and_loses_nothing_in_silence(
     tmp_path: Path, say: Say
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import attrs
+import pytest
 import trio
 
 from support.chaos_cluster import ChaosCluster, chaos_cluster
@@ -47,6 +48,7 @@ class Publishing:
         await stopped.wait()
 
 
+@pytest.mark.slow
 async def test_the_secret_is_changed_node_by_node_under_load(say: Say) -> None:
     first = {"cluster.secret": FORMER}
     steps = [{"cluster.secret": PRESENT, "cluster.former_secret": FORMER}, {"cluster.secret": PRESENT}]
