@@ -298,9 +298,12 @@ async def test_a_proxys_header_comes_before_tls_also_in_the_same_write(tls: Tls)
             answer += client.decrypted(await stream.receive_some(65_536))
 
 
-async def test_an_address_over_its_limit_is_told_so_within_tls(tls: Tls) -> None:
+@pytest.mark.parametrize(("limit", "status"), [("address_connections", b"429"), ("connections", b"503")])
+async def test_a_proxys_client_that_is_one_too_many_is_told_so_within_tls(
+    tls: Tls, limit: str, status: bytes
+) -> None:
     async with (
-        open_front(tls=tls, server=INTRODUCED, address_connections=1) as front,
+        open_front(tls=tls, server=INTRODUCED, **{limit: 1}) as front,
         await socket_to(front) as first,
         await socket_to(front) as second,
     ):
@@ -309,21 +312,7 @@ async def test_an_address_over_its_limit_is_told_so_within_tls(tls: Tls) -> None
             await stream.send_all(HEADER)
             await client.connect(stream)
         await second.send_eof()
-        assert clients[second].decrypted(await everything(second)).startswith(b"HTTP/1.1 429 ")
-
-
-async def test_a_proxys_client_for_whom_there_is_no_room_is_told_so_within_tls(tls: Tls) -> None:
-    async with (
-        open_front(tls=tls, server=INTRODUCED, connections=1) as front,
-        await socket_to(front) as first,
-        await socket_to(front) as second,
-    ):
-        clients = {stream: TlsBytes(tls.trust) for stream in (first, second)}
-        for stream, client in clients.items():
-            await stream.send_all(HEADER)
-            await client.connect(stream)
-        await second.send_eof()
-        assert clients[second].decrypted(await everything(second)).startswith(b"HTTP/1.1 503 ")
+        assert clients[second].decrypted(await everything(second)).startswith(b"HTTP/1.1 " + status + b" ")
 
 
 async def test_what_an_address_sends_is_rationed_within_tls_too(tls: Tls) -> None:
