@@ -321,8 +321,10 @@ class Link:
         self.is_known_to_peer = report is not None and report.is_live and report.epoch == self._me.epoch
         if self.is_known_to_peer:
             self.refusal = None  # an answer to an earlier hello may come late
-        if report is None:
-            if not self._me.has_parted:  # it is alive and does not know us: our hello was lost, say
+        if report is None or report.epoch > self._me.epoch:
+            if not self._me.has_parted:
+                # It is alive and does not know us: our hello was lost, say. Or it takes us for a former life of our
+                # name: by one line in passing nobody is made to begin a new one, so it is asked, and has to refuse us.
                 card, nonce = self._me.sealed_card, self._me.nonce()
                 self._ask(messages.Hello(self._me.id, self._me.epoch, card, nonce), out)
         elif report.epoch.boot == self._me.epoch.boot and report.position <= self.outgoing.tail:

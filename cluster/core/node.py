@@ -251,9 +251,6 @@ class MeshNode:
                 link.heartbeat(message, now, out)
                 self._tell_what_was_missed(link, out)
                 self._peers.heard_by(link, now)
-                if (report := message.links.get(self._me.id)) is not None:
-                    self.admission.heard_of_self(report.epoch)
-                    self._outbid_if_known(now, out)
                 self.leaving.time_passed(now, out)
             case messages.Probe(nonce=nonce):
                 link.hearing.told_at = now

@@ -840,6 +840,25 @@ class TestFailure:
         assert b.core.epoch.boot > 1000
         assert b.core.why_not_ready() is None
 
+    def test_a_later_life_that_is_only_spoken_of_is_asked_about_first(self) -> None:
+        """Seen in a flood of damaged frames: each that spoke of a later life made the node begin one."""
+        world, (a, b) = cluster_of("ab")
+        before = a.core.epoch
+        later = Epoch(before.boot + 1, 0)
+        told = messages.LinkReport(
+            later, is_live=False, heard_ms=0, applied=0, position=0, repaired=0, lost=0
+        )
+        beat = messages.Heartbeat("b", b.core.epoch, state_tail=0, notify_tails={}, links={"a": told})
+        effects = a.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)
+        asked = [messages.decode_question(each.frame) for each in effects if isinstance(each, fx.Ask)]
+        assert [type(question) for question in asked] == [messages.Hello]
+        assert a.core.epoch == before
+        refused = messages.Refused(
+            "b", b.core.epoch, asked[0].nonce, "a later life of this name is known", later
+        )
+        a.core.answered("b", messages.encode(refused), world.now)
+        assert a.core.epoch > later
+
     def test_two_nodes_of_one_name_are_told(self) -> None:
         world, (a, _) = cluster_of("ab")
         for turn in range(1, 6):
