@@ -134,9 +134,7 @@ def assemble(
     )
     turn, outbox, refused = Turn(), OutboxCounters(), RefusalCounters()
     dispatch = Dispatch(config.limits, log)
-    realtime = Realtime(
-        node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit, defer=turn.defer
-    )
+    realtime = Realtime(node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit, turn=turn)
     actions = ActionTable()
     app = App(
         node_id=info.id,

@@ -16,6 +16,12 @@ class Turn(Protocol):
     def flush(self) -> bool:
         """Run what was deferred, now; False when some is left over, since it would take too long."""
 
+    def has_time(self) -> bool:
+        """Whether what is flushed may go on: others do not wait for long yet."""
+
+    def leave_over(self, go_on: Callable[[], None], /) -> None:
+        """Call `go_on` once, in a later turn: what is flushed in this one has taken long enough."""
+
 
 class Relay(Protocol):
     """The way to the other nodes, for rooms and their notifications.

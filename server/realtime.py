@@ -55,10 +55,13 @@ from server.core.rooms import (
 from server.core.session import Session
 from server.core.values import encode_json
 from server.events import Event, RoomClosed, RoomOpened
-from server.ports import Relay
+from server.ports import Relay, Turn
 
 RUN_BYTES: Final = 65_536
 """A run is handed out when it is longer: no client is to be found slow much later than it is."""
+
+TOLD_PER_LOOK: Final = 16
+"""Clients who are told of a loss between two looks at whether there is time for more: 0.2 ms."""
 
 
 class Realtime:
@@ -71,20 +74,22 @@ class Realtime:
         limits: Limits,
         now_ms: Callable[[], int],
         emit: Callable[[Event], None],
-        defer: Callable[[Callable[[], None]], None],
+        turn: Turn,
     ) -> None:
-        """Only remember. `defer(end)` has to call `end` once, at the end of the present turn of the loop."""
+        """Only remember."""
         self.counters = DeliveryCounters()
         self._node_id = node_id
         self._limits = limits
         self._now_ms = now_ms
         self._emit = emit
-        self._defer = defer
+        self._turn = turn
         self._run: list[bytes] = []
         """Frames for the members of one channel that they do not have yet."""
         self._run_of: Channel | None = None
         self._run_bytes = 0
         self._is_end_due = False
+        self._announcing: Iterator[None] = iter(())
+        """The rest of the announcement of a loss, a step after the other."""
         self._rooms = Rooms()
         self._relay: Relay | None = None
 
@@ -125,7 +130,7 @@ class Realtime:
 
     def _enter(self, session: Session, key: RoomKey, wish: "Wish", action: str) -> "Subscribed":
         self._check_limits(session, key)
-        self._end_run()
+        self._tell_all()
         entered = self._rooms.enter(
             session,
             key,
@@ -172,7 +177,7 @@ class Realtime:
             raise ApiError("core.realtime.filter_too_large", str(size), str(MAX_DESCRIPTION_BYTES))
 
     def _leave(self, session: Session, room_id: str) -> None:
-        self._end_run()
+        self._tell_all()
         left = self._rooms.leave(session, room_id)
         room = left.subscription.room
         self._say(room, left.change)
@@ -285,7 +290,7 @@ class Realtime:
             self._run_bytes += len(frame)
         if not self._is_end_due:
             self._is_end_due = True
-            self._defer(self._end_turn)
+            self._turn.defer(self._end_turn)
 
     def _end_run(self) -> None:
         """Hand out the run."""
@@ -302,6 +307,12 @@ class Realtime:
     def _end_turn(self) -> None:
         self._is_end_due = False
         self._end_run()
+
+    def _tell_all(self) -> None:
+        """Tell everybody of everything now: who is to be told is about to change."""
+        self._end_run()
+        for _ in self._announcing:
+            pass
 
     def _forward(self, elsewhere: Mapping[str, list[str]], audience: Audience, head: bytes) -> None:
         relay = self._relay
@@ -373,24 +384,43 @@ class Realtime:
 
     def announce_loss(self, node: str, count: int | None, room_ids: Mapping[str, int] | None) -> None:
         """Notifications from another node are lost: tell each client concerned, in one message, so that it fetches
-        again.
+        again. To tell very many is left to later turns, in slices.
 
         `room_ids` says how many were for each room (0: nobody can know); None is every room that has subscribers
         here."""
         concerned = room_ids if room_ids is not None else {room.id: 0 for room in self._rooms}
-        self._end_run()
-        losses: dict[str, tuple[Session, list[RoomLoss]]] = {}
-        for room_id, lost in concerned.items():
+        self._tell_all()
+        self.counters.lost += count or 0
+        self._announcing = self._announce(node, concerned)
+        self._turn.defer(self._go_on_announcing)
+
+    def _go_on_announcing(self) -> None:
+        """Do of it what can be done in this turn."""
+        for _ in self._announcing:
+            if not self._turn.has_time():
+                self._turn.leave_over(self._go_on_announcing)
+                return
+
+    def _announce(self, node: str, concerned: Mapping[str, int]) -> Iterator[None]:
+        """Tell each client concerned; a step is some of them."""
+        told: set[str] = set()
+        for room_id in concerned:
             room = self._rooms.find(room_id)
             for subscription in room.subscribers.values() if room is not None else ():
-                loss = RoomLoss(room_id, list(subscription.channels), lost or None)
                 session = subscription.session
-                losses.setdefault(session.id, (session, []))[1].append(loss)
-        self.counters.lost += count or 0
-        for session, rooms in losses.values():
-            told = LossNotification(origin=node, node=self._node_id, timestamp=self._now_ms(), rooms=rooms)
-            session.write(text_frame(encode_json(told)))
-            self.counters.losses_announced += 1
+                if session.id in told:
+                    continue
+                told.add(session.id)
+                lost = [
+                    RoomLoss(each.room.id, list(each.channels), concerned[each.room.id] or None)
+                    for each in self._rooms.subscriptions(session)
+                    if each.room.id in concerned
+                ]
+                loss = LossNotification(origin=node, node=self._node_id, timestamp=self._now_ms(), rooms=lost)
+                session.write(text_frame(encode_json(loss)))
+                self.counters.losses_announced += 1
+                if len(told) % TOLD_PER_LOOK == 0:
+                    yield
 
 
 @attrs.frozen(kw_only=True)

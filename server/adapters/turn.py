@@ -38,6 +38,8 @@ class Turn:
         self._clock = clock
         self._deferred: list[Callable[[], None]] = []
         self._left_over: deque[Callable[[], None]] = deque()
+        self._has_left_some = False
+        """Whether the present flush has left something over."""
         self._caught_up: trio.Event | None = None
         """While somebody waits for that."""
         self._readers = 0
@@ -57,6 +59,13 @@ class Turn:
         """Let `flush` be called once, at the end of the present turn. It must not raise."""
         self._deferred.append(flush)
         if self._parked is not None and not self._readers:
+            self._wake(self._parked)
+
+    def leave_over(self, go_on: Callable[[], None]) -> None:
+        """From within a flush: let `go_on` be called once, in a later pass. It must not raise."""
+        self._left_over.append(go_on)
+        self._has_left_some = True
+        if self._parked is not None:
             self._wake(self._parked)
 
     def flush(self) -> bool:
@@ -85,38 +94,46 @@ class Turn:
             await self.caught_up()
 
     def look_at_clock(self) -> None:
-        """Find out whether there is time for more writes at once. The rest is queued, and left over."""
+        """Find out whether there is time for more writes at once. What is written after that is queued."""
         self.sends_left = FLUSHES_PER_LOOK
         self.is_flushing = self._clock() < self._ends_at
 
+    def has_time(self) -> bool:
+        """From within a flush: whether it may go on. If not, the rest is to be left over."""
+        self.look_at_clock()
+        return self.is_flushing
+
     def _run_deferred(self) -> bool:
-        self._ends_at = self._clock() + SLICE_S
-        self.is_flushing = True
+        self._begin_slice()
+        self._has_left_some = False
         while self._deferred:
             due, self._deferred = self._deferred, []
             for done, flush in enumerate(due, 1):
                 flush()
                 if done % FLUSHES_PER_LOOK == 0 and done < len(due) and self._clock() > self._ends_at:
-                    self._left_over.extend(due[done:])
-                    self._left_over.extend(self._deferred)
+                    for late in (*due[done:], *self._deferred):
+                        self.leave_over(late)
                     self._deferred = []
-                    self.is_flushing = False
-                    if self._parked is not None:
-                        self._wake(self._parked)
-                    return False
+                    break
         self.is_flushing = False
-        return True
+        return not self._has_left_some
 
     def _run_left_over(self) -> None:
-        ends_at = self._clock() + SLICE_S
+        self._begin_slice()
         while self._left_over:
             for _ in range(min(FLUSHES_PER_LOOK, len(self._left_over))):
                 self._left_over.popleft()()
-            if self._clock() > ends_at:
+            if self._clock() > self._ends_at:
                 break
+        self.is_flushing = False
         if not self._left_over and self._caught_up is not None:
             self._caught_up.set()
             self._caught_up = None
+
+    def _begin_slice(self) -> None:
+        self._ends_at = self._clock() + SLICE_S
+        self.is_flushing = True
+        self.sends_left = FLUSHES_PER_LOOK
 
     # -- Readers --------------------------------------------------------------------------------------------------
     # Within `with turn:` nobody is woken for what is deferred, since the reader's own `flush()` follows. There must be

@@ -240,6 +240,10 @@ class Rooms:
         """Return the ids of the rooms that a connection is in."""
         return self._of_session.get(session.id, {}).keys()
 
+    def subscriptions(self, session: Session) -> Collection[Subscription]:
+        """Return what a connection is subscribed to."""
+        return self._of_session.get(session.id, {}).values()
+
     def matching(
         self, index: str, collection: str, content: Mapping[str, Any], document_id: str | None
     ) -> list[Room]:

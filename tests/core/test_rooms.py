@@ -184,6 +184,7 @@ class RoomsAgainstAModel(RuleBasedStateMachine):
         for session_id, session in self.sessions.items():
             mine = {room_id for room_id, members in self.local.items() if session_id in members}
             assert set(self.rooms.of(session)) == mine
+            assert {each.room.id for each in self.rooms.subscriptions(session)} == mine
             for room_id in mine:
                 room = self.rooms.find(room_id)
                 assert room is not None

@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from typing import Any
 
 import pytest
 import trio
 
+from server.adapters.turn import SLICE_S
 from server.core.holds import HELD_TOO_MANY, LEFT_BEFORE_REPLY, NO_ROOM, UNREADABLE
 from server.core.limits import Limits
 from server.core.notifications import MAX_DESCRIPTION_BYTES, RoomDescriptionError
 from server.core.responses import Response
 from server.core.values import encode_json
+from server.realtime import TOLD_PER_LOOK
 from server.testing import MemoryHub, TestClient, TestNode, open_test_node
 from support.waiting import eventually
 
@@ -102,6 +105,48 @@ async def test_a_run_reaches_each_member_in_one_go() -> None:
         node.node.turn.flush()
         assert writes == [(5, True), (5, True)]
         assert node.realtime.counters.delivered == 10
+
+
+@asynccontextmanager
+async def many_readers_and_no_time() -> AsyncIterator[tuple[TestNode, list[TestClient]]]:
+    """A node on which two steps of telling its readers take more than a slice."""
+    async with open_test_node() as node:
+        readers = [node.client() for _ in range(3 * TOLD_PER_LOOK)]
+        for reader in readers:
+            await subscribe(reader, {})
+        node.node.turn._clock = count(0.0, SLICE_S / 2).__next__
+        yield node, readers
+
+
+def how_many_were_told(readers: list[TestClient]) -> int:
+    return sum(bool(reader.notifications) for reader in readers)
+
+
+async def test_a_loss_is_announced_to_many_in_slices_and_once_to_each() -> None:
+    async with many_readers_and_no_time() as (node, readers):
+        await readers[0].call("realtime", "subscribe", index="i", collection="d", body={})
+        node.realtime.announce_loss("another", None, None)
+        node.node.turn.flush()
+        assert 0 < how_many_were_told(readers) < len(readers)
+        await node.node.turn.caught_up()
+        assert [len(reader.notifications) for reader in readers] == [1] * len(readers)
+        assert [len(told(reader, "rooms")[0]) for reader in readers] == [2] + [1] * (len(readers) - 1)
+        assert node.realtime.counters.losses_announced == len(readers)
+
+
+async def test_who_comes_and_who_goes_while_a_loss_is_announced_is_told_or_not_as_before() -> None:
+    async with many_readers_and_no_time() as (node, readers):
+        node.realtime.announce_loss("another", None, None)
+        node.node.turn.flush()
+        last, newcomer = readers[-1], node.client()
+        assert not last.notifications
+        [room_id] = node.realtime.of(last.session)
+        ask_without_waiting(last, action="unsubscribe", body={"roomId": room_id})
+        ask_without_waiting(newcomer, action="subscribe", **PLACE, body={})
+        assert how_many_were_told(readers) == len(readers)
+        await node.node.turn.caught_up()
+        assert [len(reader.notifications) for reader in readers] == [1] * len(readers)
+        assert not newcomer.notifications
 
 
 async def test_a_long_run_does_not_wait_for_the_end_of_the_turn() -> None:

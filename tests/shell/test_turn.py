@@ -176,6 +176,36 @@ async def test_what_is_deferred_while_something_is_left_over_comes_behind_it(nur
     assert order == ["first", *["more"] * FLUSHES_PER_LOOK, "deferred by a flush"]
 
 
+async def test_what_goes_on_for_long_does_so_a_slice_in_each_pass(nursery: trio.Nursery) -> None:
+    turn, steps = slow_clock(), []
+
+    def go_on() -> None:
+        steps.append(turn.has_time())
+        if len(steps) < 3:
+            turn.leave_over(go_on)
+
+    turn.defer(go_on)
+    assert not turn.flush()
+    assert steps == [False]
+    assert turn.flush(), "what was left over before is not this one's to flush"
+    nursery.start_soon(turn.run)
+    await turn.caught_up()
+    assert steps == [False] * 3
+
+
+async def test_who_leaves_something_over_has_it_done_also_when_nothing_else_happens(
+    nursery: trio.Nursery,
+) -> None:
+    turn, done = Turn(), []
+    nursery.start_soon(turn.run)
+    await trio.testing.wait_all_tasks_blocked()
+    with turn:
+        turn.defer(lambda: turn.leave_over(lambda: done.append(turn.has_time())))
+    assert not turn.flush()
+    await trio.testing.wait_all_tasks_blocked()
+    assert done == [True]
+
+
 async def test_several_wait_until_all_is_caught_up(nursery: trio.Nursery) -> None:
     turn, flushed = slow_clock(), []
     for _ in range(3 * FLUSHES_PER_LOOK):

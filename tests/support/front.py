@@ -217,7 +217,7 @@ async def open_front(
     dispatch = Dispatch(config.limits, bound)
     dispatch.add(listeners_of(probe.name, probe))
     realtime = Realtime(
-        node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit, defer=turn.defer
+        node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit, turn=turn
     )
     actions.add(RealtimeController(realtime))
     app = app_type(
