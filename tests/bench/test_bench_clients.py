@@ -23,6 +23,7 @@ ASKED_AT_ONCE = 100
 ASKED = {
     "nothing else going on": (None, W1, 0),
     "during W1": (W1.window, W1, 0),
+    "the same with 10,000 subscribers": (W1.window, attrs.evolve(W1, subscribers=10_000), 0),
     "during W3, the publisher's node": (W3.window, W3, 0),
     "during W3, the subscriber's node": (W3.window, W3, 1),
 }
