@@ -21,8 +21,8 @@ from cluster.core.effects import Effect
 from cluster.core.identity import PROTOCOL, Card, Epoch, Near
 from cluster.core.messages import HEARTBEAT_TOPIC, STATE_TOPIC
 from cluster.core.node import MeshNode
-from cluster.core.standing import NotReady, Standing
 from cluster.errors import AddressError
+from cluster.health import Health
 from cluster.ports import Addresses, Observer, Pool, Transport
 from cluster.visits import Log, PoolVisits
 
@@ -140,13 +140,8 @@ class Mesh:
         """Peers whose card names no possible address; said once, although they are tried again."""
         self._barriers: deque[tuple[tuple[Epoch, int], trio.Event]] = deque()
         self._changed = trio.Event()
-        self._reasons: Sequence[NotReady] = self._core.reasons()
-        self._told_reason: str | None = "not started"
-        self._judged_at = trio.current_time()
-        self._judged_anew = trio.Event()
-        self._is_judgement_due = False
-        self.has_to_move_clients = False
-        """Whether this node is deaf or mute by a fault of its own, and another takes clients."""
+        self.health = Health(self._core, lasts_s=self._limits.deaf_after, log=log)
+        """Whether this node may be relied on."""
         self._wake_clock = trio.Event()
         self._sleeps_until = float("-inf")
         self._visits = PoolVisits(pool, self._core, config, log, self._read_cards)
@@ -213,14 +208,14 @@ class Mesh:
         Returns the peers that had not done it within `RESET_LIMIT_S`. Cancelled, the reset goes on without us."""
         self._perform(self._core.reset(trio.current_time()))
         with trio.move_on_after(RESET_LIMIT_S):
-            while self._core.reset_waits_for():
+            while self._core.epochs.reset_waits_for():
                 await self._changed.wait()
-        return self._core.reset_waits_for()
+        return self._core.epochs.reset_waits_for()
 
     def drain(self) -> None:
         """Tell the peers, and whoever asks, that clients are not to come here any more. All else goes on."""
         self._core.drain(trio.current_time())
-        self._is_judgement_due = True
+        self.health.grew_stale()
         self._turn_over()
 
     async def joined(self) -> None:
@@ -251,29 +246,6 @@ class Mesh:
     def pool_failure(self) -> str:
         """What was the matter with the pool the last time."""
         return self._visits.failure
-
-    def reasons(self) -> Sequence[NotReady]:
-        """Why this node must not be relied on now, the most final reason first; empty when it may be.
-
-        They are known beforehand, from each heartbeat and each change of belief: to ask costs next to nothing."""
-        if trio.current_time() > self._judged_at + self._limits.deaf_after:
-            return (NotReady(Standing.STALLED, "its clock has not been looked at for some time"),)
-        return self._reasons
-
-    def why_not_ready(self) -> str | None:
-        """The first of the reasons, in words; None when there is none."""
-        reasons = self.reasons()
-        return reasons[0].why if reasons else None
-
-    @property
-    def standing(self) -> Standing:
-        """Where this node stands in the cluster."""
-        reasons = self.reasons()
-        return reasons[0].standing if reasons else Standing.LIVE
-
-    async def judged_anew(self) -> None:
-        """Wait until `reasons` or `has_to_move_clients` changes."""
-        await self._judged_anew.wait()
 
     # -- what arrives --
 
@@ -330,7 +302,7 @@ class Mesh:
     async def _take_part(self) -> None:
         card = self._core.card
         self._log.info("mesh bound", pub=card.pub, router=card.router, cluster=self._config.name)
-        for topic in (HEARTBEAT_TOPIC, STATE_TOPIC, self._core.notify_topic):
+        for topic in (HEARTBEAT_TOPIC, STATE_TOPIC, self._core.epochs.notify_topic):
             self._transport.subscribe(topic)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._transport.run, self)
@@ -361,30 +333,9 @@ class Mesh:
             now = trio.current_time()
             if now >= self._core.next_deadline():
                 self._perform(self._core.time_passed(now))
-                self._is_judgement_due = True
+                self.health.grew_stale()
                 self._turn_over()
-                self._note_readiness()
-
-    def _judge(self) -> None:
-        self._judged_at, self._is_judgement_due = trio.current_time(), False
-        core, before = self._core, (self._reasons, self.has_to_move_clients)
-        self._reasons = core.reasons()
-        is_anybody_there = any(link.is_live and link.takes_clients for link in core.links)
-        self.has_to_move_clients = core.senses.is_own_fault and is_anybody_there
-        if before != (self._reasons, self.has_to_move_clients):
-            self._judged_anew.set()
-            self._judged_anew = trio.Event()
-
-    def _note_readiness(self) -> None:
-        """One line in the log when it changes; looked at as often as the heart beats."""
-        reason = self._reasons[0].why if self._reasons else None
-        if reason == self._told_reason:
-            return
-        self._told_reason = reason
-        if reason is None:
-            self._log.info("ready", nodes=1 + sum(link.is_live for link in self._core.links))
-        else:
-            self._log.warning("not ready", reason=reason)
+                self.health.note()
 
     def _read_cards(self, cards: list[bytes] | None) -> None:
         if cards is not None:
@@ -432,7 +383,7 @@ class Mesh:
                     self._transport.unsubscribe(former)
                     self._transport.subscribe(topic)
                 case fx.Belief(event, fields, is_warning):
-                    self._is_judgement_due = True
+                    self.health.grew_stale()
                     (self._log.warning if is_warning else self._log.info)(event, **fields)
 
     def _connect(self, card: Card) -> None:
@@ -453,8 +404,7 @@ class Mesh:
     def _turn_over(self) -> None:
         """All that was at hand is done: flush what it caused, and see who was waiting for it."""
         self._observer.turn_over()
-        if self._is_judgement_due or self._reasons:
-            self._judge()
+        self.health.judge()
         if self._barriers:
             self._lift_barriers()
         self._changed.set()

@@ -176,7 +176,7 @@ class Admission:
         link.refusal = None
         link.heard(now, out)
         if link is known:
-            link.welcomed(welcome.nonce, now, out)
+            link.replica.welcomed(welcome.nonce, now, out)
         self.learn_all([welcome.card, *welcome.others], f"welcome from {node}", now, out)
 
     def refused(self, node: str, refusal: messages.Refused, out: list[Effect]) -> None:

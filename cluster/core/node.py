@@ -2,7 +2,7 @@
 
     facts       cards_read, pool_failed, published, asked, answered, hung_up, time_passed
     requests    say (rooms and notifications), flush, reset, drain, leave
-    questions   next_deadline, unsettled, settled_up_to, reset_waits_for, reasons, why_not_ready, senses, links
+    questions   next_deadline, unsettled, settled_up_to, reasons, why_not_ready, senses, epochs, links
 
 Every fact and request returns the effects to carry out, in order.
 
@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, ValuesView
 
-import msgspec
-
 from cluster.core import messages
 from cluster.core.admission import Admission, OpenCard, SealCard
-from cluster.core.effects import Announce, Answer, Ask, Belief, Effect, Lost, MoveTopic
+from cluster.core.effects import Answer, Belief, Effect, Lost
+from cluster.core.epochs import Epochs
 from cluster.core.identity import Card, Epoch, Me
 from cluster.core.leaving import Leaving
 from cluster.core.limits import Limits
@@ -31,11 +30,6 @@ from cluster.core.rubbish import Rubbish
 from cluster.core.senses import Senses
 from cluster.core.standing import NotReady
 from cluster.errors import FrameError
-
-OUTBID_STEP = 1000
-"""By how much a node outbids a later life of its name, at least: a second's worth of boot numbers, so that it does not
-meet one in between that its informant has not heard of. What it adds of its own tells it from others that outbid the
-same life."""
 
 
 class MeshNode:
@@ -57,7 +51,6 @@ class MeshNode:
         seeds: Sequence[str] = (),
     ) -> None:
         self._limits = limits
-        self._seal = seal
         self._me = Me(card, seal(card))
         self._peers = Peers(self._me, limits)
         self._readiness = Readiness(limits)
@@ -71,14 +64,21 @@ class MeshNode:
             now=now,
         )
         self.rubbish = Rubbish(self._peers.links)
-        self._reset_nonce = 0
-        self._reset_waits: set[str] = set()
         self.senses = Senses(limits, now)
         """What it believes of its own hearing and voice."""
         self._beat_at = now
         self._beaten_at = float("-inf")
         self.say = Publisher(self._me, limits, self._peers.links)
         """What this node says of itself and to its peers; nothing is sent before `flush`."""
+        self.epochs = Epochs(
+            self._me,
+            seal=seal,
+            peers=self._peers,
+            say=self.say,
+            admission=self.admission,
+            readiness=self._readiness,
+        )
+        """In which epoch this node speaks."""
         self.leaving = Leaving(self._me, limits, self._peers, self.say)
 
     # -- questions --
@@ -108,11 +108,6 @@ class MeshNode:
         """Frames from lives and epochs that are over."""
         return self._peers.stale_frames
 
-    @property
-    def notify_topic(self) -> bytes:
-        """The topic on which this life of this node is told of things."""
-        return messages.notify_topic(self._me.id, self._me.epoch.boot)
-
     def unsettled(self, epoch: Epoch, number: int) -> list[str]:
         """The peers that are alive and have not (as far as we know) applied our change `number` of that epoch."""
         return [link.id for link in self._peers.awaited() if not link.has_applied(epoch, number)]
@@ -138,20 +133,6 @@ class MeshNode:
         """The first of the reasons, in words; None when there is none."""
         reasons = self.reasons()
         return reasons[0].why if reasons else None
-
-    def reset_waits_for(self) -> list[str]:
-        """Peers that have not taken the last reset yet, or between which and any other node a slice is not read
-        again."""
-        alive = self._peers.alive()
-        epochs = {link.id: link.epoch for link in alive}
-        return [
-            link.id
-            for link in alive
-            if link.id in self._reset_waits
-            or not link.is_live
-            or not link.has_applied(self._me.epoch, 0)
-            or not all(link.holds(peer, epoch) for peer, epoch in epochs.items() if peer != link.id)
-        ]
 
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do. Calling it earlier does no harm."""
@@ -179,13 +160,10 @@ class MeshNode:
         return out
 
     def reset(self, now: float) -> list[Effect]:
-        """Make every node take a new epoch and read every slice again; `reset_waits_for` tells when all have."""
-        out: list[Effect] = [Belief("cluster reset", {"asked_by": self._me.id})]
-        self.say.flush(now, out)
-        self._reset_nonce = self._me.nonce()
-        self._reset_waits = {link.id for link in self._peers.alive()}
-        self._take_epoch(self._me.epoch.next_turn(), now, out)
-        self._ask_for_reset(out)
+        """Make every node take a new epoch and read every slice again; `epochs.reset_waits_for` tells when all
+        have."""
+        out: list[Effect] = []
+        self.epochs.reset(now, out)
         return out
 
     def serve(self) -> None:
@@ -220,7 +198,7 @@ class MeshNode:
             node: card.versions_with(self._me.card) for node, card in self.admission.foreign_in_pool.items()
         }
         self._peers.pool_was_read(carded, now)
-        self._outbid_if_known(now, out)
+        self.epochs.outbid_if_known(now, out)
         return out
 
     def pool_failed(self, reason: str) -> None:
@@ -246,7 +224,7 @@ class MeshNode:
                 link.hearing.told_at = now
                 link.mailbox.take(message, now, out)
             case messages.State():
-                link.state(message, now, out)
+                link.replica.take(message, now, out)
             case messages.Heartbeat():
                 link.heartbeat(message, now, out)
                 self._tell_what_was_missed(link, out)
@@ -254,7 +232,7 @@ class MeshNode:
                 self.leaving.time_passed(now, out)
             case messages.Probe(nonce=nonce):
                 link.hearing.told_at = now
-                link.probed(nonce, now, out)
+                link.replica.probed(nonce, now, out)
             case messages.Farewell():
                 link.said_farewell(message, now, out)
                 self._let_go(link, now, out)
@@ -291,10 +269,10 @@ class MeshNode:
         match reply:
             case messages.Welcome():
                 self.admission.welcomed(node, reply, now, out)
-                self._outbid_if_known(now, out)
+                self.epochs.outbid_if_known(now, out)
             case messages.Refused():
                 self.admission.refused(node, reply, out)
-                self._outbid_if_known(now, out)
+                self.epochs.outbid_if_known(now, out)
             case _ if reply.origin == node:
                 link = self._peers.find_current(reply, now, out)
                 if link is not None:
@@ -328,50 +306,12 @@ class MeshNode:
             self._beat_at, self._beaten_at = now + self._limits.heartbeat, now
             self.say.canaries(now, out, is_deaf_or_mute=self.senses.is_impaired)
             self.say.heartbeat(now, out)
-            self._ask_for_reset(out)
+            self.epochs.ask_for_reset(out)
         self.admission.time_passed(now, out)
         self._peers.time_passed(now, out)
         self.senses.judge(self.links, now, out)
         self._me.takes_clients = not (self._readiness.is_draining or self.senses.is_impaired)
         return out
-
-    # -- own epoch --
-
-    def _take_epoch(self, epoch: Epoch, now: float, out: list[Effect]) -> None:
-        card = msgspec.structs.replace(self._me.card, epoch=epoch)
-        self._me.take_card(card, self._seal(card))
-        self.say.restart_state()
-        out.append(Announce())
-        self.say.heartbeat(now, out)
-        for link in self.links:
-            if link.is_live:
-                link.resync(now, out)
-
-    def _outbid_if_known(self, now: float, out: list[Effect]) -> None:
-        """If somebody remembers a later life of this node's name (the wall clock went back, say), begin a later one
-        still."""
-        known = self.admission.later_self
-        if (
-            known is None
-            or known <= self._me.epoch
-            or self._readiness.is_name_taken
-            or self.leaving.has_parted
-        ):
-            return
-        fields = {"own": str(self._me.epoch), "known": str(known)}
-        out.append(Belief("epoch outbid", fields, is_warning=True))
-        self._readiness.was_outbid()
-        former = self.notify_topic
-        later = known.boot + OUTBID_STEP + self._me.epoch.boot % OUTBID_STEP
-        self.say.flush(now, out)  # what was said in this life is numbered, and belongs to it
-        self._take_epoch(Epoch(later, 0), now, out)
-        self._peers.start_over(MoveTopic(former, self.notify_topic), now, out)
-
-    def _ask_for_reset(self, out: list[Effect]) -> None:
-        if self._reset_waits:
-            self._reset_waits &= {link.id for link in self._peers.alive()}
-            question = messages.encode(messages.Reset(self._me.id, self._me.epoch, self._reset_nonce))
-            out += [Ask(peer, question) for peer in sorted(self._reset_waits)]
 
     # -- answering and being answered --
 
@@ -403,7 +343,7 @@ class MeshNode:
             case messages.ResendNotify():
                 replies = [self.say.resend_notifications(link, question)]
             case messages.Reset(nonce=nonce):
-                self._reset_asked(link, nonce, now, out)
+                self.epochs.asked_to_reset(link, nonce, now, out)
                 replies = [messages.ResetTaken(self._me.id, self._me.epoch, nonce)]
             case messages.Hello():  # pragma: no cover
                 raise AssertionError("a hello is answered before the link is known")
@@ -422,37 +362,28 @@ class MeshNode:
             if rooms:
                 out.append(Lost(link.id, None, dict.fromkeys(rooms, 0)))
 
-    def _reset_asked(self, link: Link, nonce: int, now: float, out: list[Effect]) -> None:
-        if link.reset_taken == nonce:
-            return  # asked again, because our answer was late or lost
-        link.reset_taken = nonce
-        out.append(Belief("cluster reset", {"asked_by": link.id}))
-        self.say.flush(now, out)
-        self._take_epoch(self._me.epoch.next_turn(), now, out)
-
     def _take_reply(self, link: Link, reply: Reply, now: float, out: list[Effect]) -> None:
         match reply:
             case messages.Pong():
                 link.pong(reply, now, out)
             case messages.Snapshot():
                 was_live = link.is_live
-                link.snapshot(reply, now, out)
+                link.replica.snapshot(reply, now, out)
                 if link.is_live and not was_live:
                     # Others may be waiting to hear that we hold this slice. A beat that is late stays late.
                     self._beat_at = min(self._beat_at, now)
             case messages.ResentState():
-                link.state_resent(reply, now, out)
+                link.replica.take_resent(reply, now, out)
             case messages.ResentNotify():
                 link.mailbox.take_resent(reply, now, out)
                 self._let_go(link, now, out)
             case messages.CutState():
-                link.state_cut(now, out)
+                link.replica.cut(now, out)
             case messages.CutNotify():
                 link.mailbox.cut(reply, now, out)
                 self._let_go(link, now, out)
             case messages.ResetTaken(nonce=nonce):
-                if nonce == self._reset_nonce:
-                    self._reset_waits.discard(link.id)
+                self.epochs.reset_taken(link, nonce)
             case messages.Welcome() | messages.Refused():  # pragma: no cover
                 raise AssertionError("taken before the epoch is compared")
 
@@ -473,4 +404,4 @@ class MeshNode:
             self._readiness.was_stalled(late, {link.id for link in self._peers.alive()})
             for link in self.links:
                 if link.is_live:
-                    link.resync(now, out)
+                    link.replica.resync(now, out)

@@ -177,7 +177,7 @@ class Peers:
             link.missed_since = remembered.applied
             link.outgoing.tail = remembered.sent
         out.append(Connect(card))
-        link.greet(now, out)
+        link.replica.greet(now, out)
         return link
 
     def _begin_new_life(self, link: Link, card: Card, now: float, out: list[Effect]) -> Link:

@@ -116,4 +116,4 @@ def _is_settled(link: Link, epoch: Epoch) -> bool:
 
 
 def _named(link: Link) -> str:
-    return link.id if link.complaint is None else f"{link.id} ({link.complaint})"
+    return link.id if link.replica.complaint is None else f"{link.id} ({link.replica.complaint})"

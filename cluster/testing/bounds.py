@@ -13,9 +13,9 @@ def check_weights(node: SimNode, limits: Limits) -> None:
         bounds = {
             "remains bytes": (link.outgoing.remains_bytes, limits.cut_bytes),
             "held notification bytes": (link.mailbox.received.held_bytes, limits.held_bytes),
-            "held change bytes": (link.held_change_bytes, 2 * limits.held_bytes),
-            "slice rooms": (len(link.slice), limits.slice_rooms),
-            "slice bytes": (link.slice.bytes, limits.slice_bytes),
+            "held change bytes": (link.replica.held_bytes, 2 * limits.held_bytes),
+            "slice rooms": (len(link.replica.slice), limits.slice_rooms),
+            "slice bytes": (link.replica.slice.bytes, limits.slice_bytes),
         }
         for name, (value, bound) in bounds.items():
             if value > bound:

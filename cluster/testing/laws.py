@@ -39,7 +39,7 @@ def check_bounds(node: SimNode, limits: Limits) -> None:
             "log bytes": (link.outgoing.bytes_logged, limits.notify_log_bytes),
             "remains": (link.outgoing.oldest - link.outgoing.first_remains, limits.cut_items),
             "held notifications": (received.held, limits.held_items + 1),
-            "held changes": (link.held_changes, limits.held_items + 1),
+            "held changes": (link.replica.held, limits.held_items + 1),
             "confirmed": (link.accounted.position, link.outgoing.tail),
         }
         for name, (value, bound) in bounds.items():
@@ -213,4 +213,6 @@ def _is_live(node: SimNode, other: SimNode) -> bool:
 
 def _believed(node: SimNode, other: SimNode) -> str:
     link = node.link(other.name)
-    return "not known" if link is None else f"{link.sync.value}, {link.health.value}, epoch {link.epoch}"
+    return (
+        "not known" if link is None else f"{link.replica.sync.value}, {link.health.value}, epoch {link.epoch}"
+    )

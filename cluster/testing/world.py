@@ -15,12 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from random import Random
-from typing import Any
 
 import msgspec
 
-from cluster.core import effects as fx
-from cluster.core.effects import Effect
 from cluster.core.identity import PROTOCOL, Card, Epoch
 from cluster.core.limits import Limits
 from cluster.core.messages import FRAME_BYTES, HEARTBEAT_TOPIC, STATE_TOPIC
@@ -33,7 +30,7 @@ from cluster.testing.ledger import Ledger
 from cluster.testing.network import CONNECTION_LIMIT_S, Network, Weather
 from cluster.testing.nodes import Law, LawBroken, Life, SimNode
 from cluster.testing.pool import SimPool
-from cluster.testing.watching import watch
+from cluster.testing.shells import Shells
 
 FIRST_BOOT = 1_000_000
 """What the wall clocks of this world say at its beginning, milliseconds."""
@@ -46,9 +43,6 @@ _open_card = lru_cache(1000)(_SEALER.open)  # the same few cards are read again 
 
 SAID_WITHIN_S = 3.0
 """How long a node may be deaf or mute before it says so."""
-
-VISITING = float("-inf")
-"""When the next visit to the pool is due while one is going on."""
 
 
 class NotInTime(LawBroken):
@@ -69,6 +63,7 @@ class World:
         "network",
         "nodes",
         "pool",
+        "shells",
     )
 
     def __init__(self, random: Random, limits: Limits | None = None, frame_bytes: int = FRAME_BYTES) -> None:
@@ -80,13 +75,20 @@ class World:
         self.pool = SimPool(self.clock)
         self._seed = random.getrandbits(64)
         self.network = Network(self.clock, self.nodes, self._seed, frame_bytes)
-        self.network.published = self._published
-        self.network.asked = self._asked
-        self.network.answered = self._answered
-        self.network.hung_up = self._hung_up
         self.ledger = Ledger(self.nodes)
         self.excuses = Excuses(self.nodes, self.network, self.limits)
         self._boots: set[tuple[str, int]] = set()
+        self.shells = Shells(
+            self.nodes,
+            clock=self.clock,
+            network=self.network,
+            pool=self.pool,
+            ledger=self.ledger,
+            excuses=self.excuses,
+            limits=self.limits,
+            boots=self._boots,
+        )
+        self.shells.turn_ended = self._turn_ended
 
     @property
     def now(self) -> float:
@@ -130,9 +132,9 @@ class World:
         )
         dice = Random(f"{self._seed} {name} {boot}")  # noqa: S311 - a world replays, and hides nothing
         node = self.nodes[name] = SimNode(name, core, boot, dice)
-        node.topics = (HEARTBEAT_TOPIC, STATE_TOPIC, core.notify_topic)
-        self._plan_visit(node, self.now)
-        self._schedule_tick(node)
+        node.topics = (HEARTBEAT_TOPIC, STATE_TOPIC, core.epochs.notify_topic)
+        self.shells.plan_visit(node, self.now)
+        self.shells.schedule_tick(node)
         return node
 
     def wall_clock(self, name: str, wrong_by_ms: int = 0) -> int:
@@ -158,20 +160,20 @@ class World:
             self.ledger.closed(node, room)
         node.rooms.clear()
         self.pool.withdraw(node.name)
-        self._turn(node, node.core.leave("test", self.now))
+        self.shells.turn(node, node.core.leave("test", self.now))
 
     def pause(self, node: SimNode, seconds: float) -> None:
         """It does not run; what arrives waits for it, as in its sockets."""
         node.paused_until = max(node.paused_until, self.now + seconds)
         self.excuses.absent(node.name, self.now, node.paused_until)
-        self.clock.at(node.paused_until, self._wake, node)
+        self.clock.at(node.paused_until, self.shells.wake, node)
         self.clock.at(self.now + CONNECTION_LIMIT_S, self._oversleep, node, node.paused_until)
 
     def slow_down(self, node: SimNode, reads_every: float) -> None:
         """It looks at its sockets and its clock only so often, seconds; 0 is at once."""
         node.reads_every = reads_every
         node.busy_until = self.now + reads_every
-        self.clock.at(node.busy_until, self._wake, node)
+        self.clock.at(node.busy_until, self.shells.wake, node)
 
     def wake_all(self) -> None:
         """No node is paused or slow any more."""
@@ -181,7 +183,7 @@ class World:
             node.paused_until = min(node.paused_until, self.now)
             node.busy_until = min(node.busy_until, self.now)
             node.reads_every = 0.0
-            self._wake(node)
+            self.shells.wake(node)
 
     # -- faults --
 
@@ -220,23 +222,23 @@ class World:
             node.rooms[room] = (description, count)
             node.core.say.open_room(room, description, count)
             self.ledger.opened(node, room)
-        self._turn(node, node.core.flush(self.now))
+        self.shells.turn(node, node.core.flush(self.now))
 
     def close_room(self, node: SimNode, room: str) -> None:
         """The node has no subscriber in the room any more."""
         node.rooms.pop(room, None)
         self.ledger.closed(node, room)
         node.core.say.close_room(room)
-        self._turn(node, node.core.flush(self.now))
+        self.shells.turn(node, node.core.flush(self.now))
 
     def reset(self, node: SimNode) -> None:
         """`cluster:reset` was asked of the node."""
-        self._turn(node, node.core.reset(self.now))
+        self.shells.turn(node, node.core.reset(self.now))
 
     def outbid(self, node: SimNode) -> None:
         """The node finds the card of a later life of its name, whose own addresses nobody needs."""
         later = msgspec.structs.replace(node.core.card, epoch=Epoch(node.core.epoch.boot + 1, 0))
-        self._turn(node, node.core.cards_read([_SEALER.seal(later)], self.now))
+        self.shells.turn(node, node.core.cards_read([_SEALER.seal(later)], self.now))
 
     def publish(self, node: SimNode, *rooms: str) -> list[str]:
         """Notify every node that, as this one believes, has one of the rooms; returns those. It need not have joined:
@@ -252,7 +254,7 @@ class World:
                 self.ledger.in_parts(payload, [item.rooms for item in node.core.say.unsent(peer)])
                 receivers.append(peer)
         self.ledger.publishes(node, rooms, set(receivers), self.now)
-        self._turn(node, node.core.flush(self.now))
+        self.shells.turn(node, node.core.flush(self.now))
         return receivers
 
     # -- time --
@@ -313,38 +315,13 @@ class World:
         self.run(seconds)
         laws.check_quiet(self.nodes, self.network.frames_sent - before, seconds, self.limits)
 
-    # -- what arrives --
+    # -- what becomes of nodes --
 
-    def _published(self, node: SimNode, sender: SimNode, frame: bytes) -> None:
-        node.heard_at[sender.life] = self.now
-        self._turn(node, node.core.published(frame, self.now))
-
-    def _asked(self, node: SimNode, sender: SimNode, identity: bytes, frame: bytes) -> None:
-        node.heard_at[sender.life] = self.now
-        self._turn(node, node.core.asked(identity, frame, self.now))
-
-    def _answered(self, node: SimNode, sender: SimNode, asked_as: str, frame: bytes) -> None:
-        node.heard_at[sender.life] = self.now
-        self._turn(node, node.core.answered(asked_as, frame, self.now))
-
-    def _hung_up(self, node: SimNode, peer: str) -> None:
-        if self._is_gone(node):
-            return
-        if not node.is_reading(self.now):
-            node.inbox.append((f"monitor {peer}", self._hung_up, (node, peer)))
-            return
-        self._turn(node, node.core.hung_up(peer, self.now))
-
-    # -- what a shell does --
-
-    def _turn(self, node: SimNode, effects: Iterable[Effect]) -> None:
-        self._perform(node, effects)
-        self.ledger.turn_ended(node)
+    def _turn_ended(self, node: SimNode) -> None:
         if node.core.leaving.has_parted:
             self._check_patience(node)
-        if node.core.leaving.is_over and not self._is_gone(node):
+        if node.core.leaving.is_over and not self.shells.is_gone(node):
             self._has_left(node)
-        self._schedule_tick(node)
 
     def _has_left(self, node: SimNode) -> None:
         self.excuses.look(self.now, self.now)
@@ -371,40 +348,9 @@ class World:
         self.former.append(self.nodes.pop(node.name))
         self.network.gone(node, is_orderly=is_orderly)
 
-    def _schedule_tick(self, node: SimNode) -> None:
-        due = max(node.core.next_deadline(), self.now, node.paused_until, node.busy_until)
-        if due < node.ticks_at:
-            node.ticks_at = due
-            self.clock.at(due, self._tick, node, due)
-
-    def _tick(self, node: SimNode, due: float) -> None:
-        if self._is_gone(node) or node.ticks_at != due:
-            return  # an earlier one was scheduled meanwhile
-        node.ticks_at = float("inf")
-        if node.is_reading(self.now):
-            self._turn(node, node.core.time_passed(self.now))
-        else:
-            self._schedule_tick(node)
-
-    def _wake(self, node: SimNode) -> None:
-        """It looks at all that waits, one socket after the other, and at its clock: in any order, as with trio."""
-        if self._is_gone(node) or not node.is_reading(self.now):
-            return
-        waiting, node.inbox = node.inbox, []
-        sockets: dict[str, list[tuple[Callable[..., None], tuple[Any, ...]]]] = {"clock": []}
-        for socket, handle, arguments in waiting:
-            sockets.setdefault(socket, []).append((handle, arguments))
-        order = list(sockets)
-        node.dice.shuffle(order)
-        for socket in order:
-            for handle, arguments in sockets[socket]:
-                handle(*arguments)
-            if socket == "clock":
-                self._turn(node, node.core.time_passed(self.now))
-        if node.reads_every:
-            node.busy_until = self.now + node.reads_every
-            self.clock.at(node.busy_until, self._wake, node)
-        self._schedule_tick(node)
+    def _oversleep(self, node: SimNode, until: float) -> None:
+        if not self.shells.is_gone(node) and node.paused_until == until > self.now:
+            self.network.overslept(node)
 
     def _impair(self, node: SimNode, those: set[str]) -> None:
         if node.name not in those:
@@ -413,7 +359,11 @@ class World:
             self.clock.at(self.now + SAID_WITHIN_S, self._check_complaint, node, those, self.now)
 
     def _check_complaint(self, node: SimNode, those: set[str], since: float) -> None:
-        if self._is_gone(node) or node.name not in those or self.excuses.was_absent_since(node.name, since):
+        if (
+            self.shells.is_gone(node)
+            or node.name not in those
+            or self.excuses.was_absent_since(node.name, since)
+        ):
             return
         if not node.core.senses.is_impaired and node.healed_at <= since:
             raise LawBroken(
@@ -429,86 +379,8 @@ class World:
             if node.name in self.network.deaf:  # since then: it has to ask before it knows
                 continue
             link = node.link(life[0])
-            if not self._is_gone(node) and link is not None and (link.id, link.epoch.boot) == life:
+            if not self.shells.is_gone(node) and link is not None and (link.id, link.epoch.boot) == life:
                 raise LawBroken(Law.NO_GHOSTS, f"{node.name} still waits for {life}, who said goodbye")
-
-    def _oversleep(self, node: SimNode, until: float) -> None:
-        if not self._is_gone(node) and node.paused_until == until > self.now:
-            self.network.overslept(node)
-
-    def _plan_visit(self, node: SimNode, when: float) -> None:
-        if when < node.visits_at:
-            node.visits_at = when
-            self.clock.at(when, self._visit_pool, node, when)
-
-    def _visit_pool(self, node: SimNode, due: float) -> None:
-        if self._is_gone(node) or node.is_leaving or node.visits_at != due:
-            return
-        if not node.is_reading(self.now):
-            node.inbox.append(("pool", self._visit_pool, (node, due)))
-            return
-        node.visits_at = VISITING
-        node.is_announcing = False
-        self.pool.visit(node.name, node.core.sealed_card, partial(self._read_cards, node))
-
-    def _read_cards(self, node: SimNode, cards: list[bytes] | None) -> None:
-        if self._is_gone(node) or node.is_leaving:
-            return
-        if not node.is_reading(self.now):
-            node.inbox.append(("pool", self._read_cards, (node, cards)))
-            return
-        node.visits_at = float("inf")
-        if cards is None:
-            node.pool_failed_at = self.now
-            node.core.pool_failed("the world has taken it away")
-        else:
-            self._turn(node, node.core.cards_read(cards, self.now))
-        self._plan_visit(node, self.now if node.is_announcing else self.now + self.limits.heartbeat)
-
-    def _perform(self, node: SimNode, effects: Iterable[Effect]) -> None:  # noqa: PLR0912 - one case for each
-        network = self.network
-        given_up: list[tuple[str, int]] = []
-        told_of: list[tuple[str, int]] = []
-        for effect in effects:
-            match effect:
-                case fx.Publish(frame):
-                    network.publish(node, frame)
-                case fx.Ask(peer, frame):
-                    network.ask(node, peer, frame)
-                case fx.AskAt(address, frame):
-                    network.ask_at(node, address, frame)
-                case fx.Answer(identity, frame):
-                    network.answer(identity, frame)
-                case fx.Connect(card):
-                    node.boots[card.id] = card.epoch.boot
-                    self.ledger.connected(node, card.id, card.epoch.boot, self.now)
-                    network.connect(node, card)
-                case fx.Disconnect(peer):
-                    network.disconnect(node, peer)
-                case fx.Announce():
-                    node.is_announcing = True
-                    self._plan_visit(node, self.now)
-                case fx.MoveTopic(former, topic):
-                    network.subscribe(node, (*(known for known in node.topics if known != former), topic))
-                    self.ledger.ended.add(node.life)
-                    node.began_new_life(node.core.epoch.boot, self.now)
-                    self._boots.add(node.life)
-                case _:
-                    if isinstance(effect, fx.PeerGone):
-                        given_up.append((effect.node, node.boots[effect.node]))
-                    elif isinstance(effect, fx.Lost) and effect.count is None and effect.rooms is None:
-                        told_of.append((effect.node, node.boots[effect.node]))
-                    watch(effect, node, self.ledger, self.excuses, self.now)
-                    node.tell(effect, self.now)
-        for peer, boot in given_up:
-            if node.boots[peer] == boot:  # and no later life of it is known
-                self.excuses.check_giving_up(node, peer, self.now)
-        for peer, boot in told_of:
-            if node.boots[peer] == boot:
-                self.excuses.check_last_words(node, peer, self.now)
-
-    def _is_gone(self, node: SimNode) -> bool:
-        return self.nodes.get(node.name) is not node
 
 
 def _name(node: SimNode | str) -> str:

@@ -70,7 +70,7 @@ class ClusterController:
 
     def _ready_mesh(self) -> Mesh:
         mesh = self._open_mesh()
-        if (reason := mesh.why_not_ready()) is not None:
+        if (reason := mesh.health.why_not_ready()) is not None:
             raise ApiError("cluster.node.not_ready", reason)
         return mesh
 

@@ -109,11 +109,11 @@ class ClusterPlugin(Plugin):
         """Send clients elsewhere for as long as this node is deaf or mute, until cancelled."""
         gate = self.context.core.gate
         while True:
-            if mesh.has_to_move_clients:
+            if mesh.health.has_to_move_clients:
                 gate.close(IMPAIRED)
             else:
                 gate.open(IMPAIRED)
-            await mesh.judged_anew()
+            await mesh.health.changed()
 
     def _resolved(self) -> ClusterConfig:
         bindings = self._config.bindings
@@ -125,4 +125,4 @@ class ClusterPlugin(Plugin):
         return attrs.evolve(self._config, bindings=bindings_of(worker, bound), seeds=seeds)
 
     def _why_not_ready(self) -> str | None:
-        return NOT_STARTED if self._mesh is None else self._mesh.why_not_ready()
+        return NOT_STARTED if self._mesh is None else self._mesh.health.why_not_ready()

@@ -27,9 +27,9 @@ def cluster_status(mesh: Mesh, server: Core, dropped: Mapping[str, int]) -> dict
         "count": 1 + len(alive),
         "current": {
             **_node(core.card),
-            "ready": mesh.why_not_ready() is None,
-            "state": mesh.standing.value,
-            "reasons": [reason.why for reason in mesh.reasons()],
+            "ready": mesh.health.why_not_ready() is None,
+            "state": mesh.health.standing.value,
+            "reasons": [reason.why for reason in mesh.health.reasons()],
             "rooms": core.say.rooms,
             "epoch": str(core.epoch),
             "pool": _pool(mesh),
@@ -74,10 +74,12 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
         **_node(link.card),
         "ready": link.is_live and link.has_applied(mesh.core.epoch, 0) and link.takes_clients,
         "state": _state(link),
-        "rooms": len(link.slice),
+        "rooms": len(link.replica.slice),
         "epoch": str(link.epoch),
         "link": {
-            "first_connected_at": None if link.connected_at is None else _wall_ms(now - link.connected_at),
+            "first_connected_at": None
+            if link.replica.connected_at is None
+            else _wall_ms(now - link.replica.connected_at),
             "heard_ms_ago": round(1000 * (now - link.liveness.last_heard)),
             "knows_us": link.is_known_to_peer,
             "refusal": link.refusal,
@@ -85,8 +87,8 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
             "hears_ms_ago": round(1000 * (now - link.hearing.told_at)),
             "is_heard": link.hearing.is_heard(now),
             "is_heard_ms_ago": _heard_ms_ago(link, now),
-            "complaint": link.complaint,
-            "slice": {"applied": link.state_position, "tail": link.state_tail},
+            "complaint": link.replica.complaint,
+            "slice": {"applied": link.replica.position, "tail": link.replica.tail},
             "sent": {
                 "notifications": sent.tail,
                 "delivered": accounted.delivered,
@@ -106,7 +108,7 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
             },
             "gaps": link.gaps,
             "bad_frames": link.bad_frames,
-            "resyncs": link.resyncs,
+            "resyncs": link.replica.resyncs,
         },
     }
 
@@ -117,7 +119,7 @@ def _heard_ms_ago(link: Link, now: float) -> int | None:
 
 def _state(link: Link) -> str:
     """One word for the table: how the peer is, or else how far we are with it."""
-    return link.sync.value if link.health is Health.UP else link.health.value
+    return link.replica.sync.value if link.health is Health.UP else link.health.value
 
 
 def _clients(server: Core) -> dict[str, Any]:

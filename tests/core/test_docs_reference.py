@@ -109,7 +109,7 @@ GIVE_REASONS = (
     "cluster/core/readiness.py",
     "cluster/core/senses.py",
     "cluster/core/node.py",
-    "cluster/mesh.py",
+    "cluster/health.py",
     "server/app.py",
 )
 

@@ -132,7 +132,7 @@ class TestWitnesses:
         """A snapshot that waited for the node makes it want to beat; that hides nothing of how late it is."""
         world, reader, author = two_nodes()
         world.run(1)
-        link(reader, author).resync(world.now, [])
+        link(reader, author).replica.resync(world.now, [])
         reader.core.time_passed(link(reader, author).next_deadline())
         late = world.now + 20
         snapshot = messages.Snapshot("author", author.core.epoch, 4, 0, 0, True, [])

@@ -207,7 +207,7 @@ class TestParting:
         out = core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), now)
         assert not [effect for effect in out if isinstance(effect, fx.Ask)], "no hello to who has let it go"
         assert core.leaving.is_over
-        link.greet(now, again := [])
+        link.replica.greet(now, again := [])
         assert again == []
 
     def test_a_hello_that_comes_behind_the_farewell_is_refused(self) -> None:

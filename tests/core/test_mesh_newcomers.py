@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from cluster.core.link import Sync
+from cluster.core.replica import Sync
 from cluster.testing import SimNode, World
 
 
@@ -23,7 +23,7 @@ def reader_and_other() -> tuple[World, SimNode]:
 def is_syncing(author: SimNode) -> bool:
     """Whether it has asked for the reader's rooms, and has no answer yet."""
     link = author.link("reader")
-    return link is not None and link.sync is Sync.SYNCING
+    return link is not None and link.replica.sync is Sync.SYNCING
 
 
 def test_who_joins_before_it_serves_is_no_news() -> None:

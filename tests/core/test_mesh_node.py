@@ -12,9 +12,9 @@ from cluster.core import effects as fx
 from cluster.core import messages
 from cluster.core.identity import LATEST_BOOT, Card, Epoch
 from cluster.core.limits import Limits
-from cluster.core.link import Sync
 from cluster.core.liveness import Health
 from cluster.core.node import MeshNode
+from cluster.core.replica import Sync
 from cluster.keys import Sealer
 from cluster.testing import SimNode, World
 
@@ -109,7 +109,7 @@ class TestJoining:
             a.core.cards_read([Sealer(None).seal(later)], world.now)
             assert link(a, "b").epoch == later.epoch
             assert not link(a, "b").is_live
-            link(a, "b").greet(world.now, [])
+            link(a, "b").replica.greet(world.now, [])
 
     def test_nobody_is_ready_before_enough_nodes_are_here(self) -> None:
         world, (a,) = cluster_of("a", Limits(minimum_nodes=2))
@@ -328,11 +328,11 @@ class TestStreams:
         for number in range(10):
             world.open_room(a, f"r{number}")
         world.weather.loss = 0.0
-        resyncs = link(b, "a").resyncs
+        resyncs = link(b, "a").replica.resyncs
         world.open_room(a, "after")
         world.run(0.05)
         assert len(b.view["a"]) == 11
-        assert link(b, "a").resyncs == resyncs
+        assert link(b, "a").replica.resyncs == resyncs
 
     def test_a_state_gap_beyond_the_log_costs_a_snapshot(self) -> None:
         world, (a, b) = cluster_of("ab", Limits(state_log_bytes=300))
@@ -340,10 +340,10 @@ class TestStreams:
         for number in range(50):
             world.open_room(a, f"r{number}")
         world.weather.loss = 0.0
-        resyncs = link(b, "a").resyncs
+        resyncs = link(b, "a").replica.resyncs
         world.open_room(a, "after")
         world.run_until(world.is_converged, 1)
-        assert link(b, "a").resyncs == resyncs + 1
+        assert link(b, "a").replica.resyncs == resyncs + 1
 
     def test_a_lost_last_change_is_found_within_a_heartbeat(self) -> None:
         world, (a, b) = cluster_of("ab")
@@ -352,7 +352,7 @@ class TestStreams:
         world.run(0.01)
         world.weather.is_lost = lambda _s, _r, _frame: False
         assert world.run_until(lambda: "r" in b.view.get("a", {}), 1) <= world.limits.heartbeat
-        assert link(b, "a").state_tail == 1
+        assert link(b, "a").replica.tail == 1
 
     def test_counts_and_closings_cross(self) -> None:
         world, (a, b) = cluster_of("ab")
@@ -411,7 +411,7 @@ class TestStreams:
             a.core.answered("b", messages.encode(reply), world.now)
         stranger = messages.Pong("c", b.core.epoch, 1)
         a.core.answered("b", messages.encode(stranger), world.now)
-        link(a, "b").resync(world.now, [])
+        link(a, "b").replica.resync(world.now, [])
         for reply in (
             messages.CutState("b", b.core.epoch, 9),
             messages.ResentState("b", b.core.epoch, 1, [messages.RoomClosed("r")]),
@@ -425,7 +425,7 @@ class TestStreams:
         for number in (3, 5):
             item = messages.Notification(["r"], str(number).encode())
             batch = messages.Notify("b", b.core.epoch, number, [item])
-            a.core.published(messages.encode_published(a.core.notify_topic, batch), world.now)
+            a.core.published(messages.encode_published(a.core.epochs.notify_topic, batch), world.now)
         cut = messages.CutNotify("b", b.core.epoch, 1, [["x"], ["x", "y"], ["z"]], 4)
         out = a.core.answered("b", messages.encode(cut), world.now)
         assert [effect for effect in out if isinstance(effect, fx.Lost)] == [
@@ -742,13 +742,13 @@ class TestFailure:
 
     def test_a_short_silence_is_asked_about_and_forgotten(self) -> None:
         world, (a, _b) = cluster_of("ab")
-        resyncs = link(a, "b").resyncs
+        resyncs = link(a, "b").replica.resyncs
         world.cut("b", "a")
         world.run_until(lambda: link(a, "b").health is Health.SILENT, 2)
         world.heal()
         world.run_until(lambda: link(a, "b").health is Health.UP, 0.5)
         assert believed(a, "peer heard again") == 1
-        assert link(a, "b").resyncs == resyncs
+        assert link(a, "b").replica.resyncs == resyncs
 
     def test_one_that_others_hear_is_not_called_dead(self) -> None:
         world, (a, b, _) = cluster_of("abc")
@@ -776,7 +776,7 @@ class TestFailure:
 
     def test_a_pong_of_a_peer_that_is_being_greeted_tells_no_tails(self) -> None:
         world, (a, b) = cluster_of("ab")
-        link(a, "b").greet(world.now, [])
+        link(a, "b").replica.greet(world.now, [])
         pong = messages.Pong("b", b.core.epoch, 1, 5, (a.boot + 1, 5))
         assert a.core.answered("b", messages.encode(pong), world.now) == []
 
@@ -790,9 +790,9 @@ class TestFailure:
 
     def test_a_stall_while_joining_only_goes_on_joining(self) -> None:
         world, (a, _b) = cluster_of("ab")
-        link(a, "b").greet(world.now, [])
+        link(a, "b").replica.greet(world.now, [])
         a.core.time_passed(world.now + 5)
-        assert link(a, "b").sync is Sync.GREETING
+        assert link(a, "b").replica.sync is Sync.GREETING
 
     def test_a_closed_connection_of_a_living_node_is_no_death(self) -> None:
         world, (a, _b) = cluster_of("ab")
@@ -934,9 +934,9 @@ class TestReset:
         world.run(0.1)
         before = [node.core.epoch for node in nodes]
         world.reset(b)
-        assert set(b.core.reset_waits_for()) == {"a", "c"}
+        assert set(b.core.epochs.reset_waits_for()) == {"a", "c"}
         assert world.publish(b, "r") == ["a"], "nothing is forgotten meanwhile"
-        assert world.run_until(lambda: not b.core.reset_waits_for(), 1) < 0.1
+        assert world.run_until(lambda: not b.core.epochs.reset_waits_for(), 1) < 0.1
         assert [node.core.epoch for node in nodes] == [epoch.next_turn() for epoch in before]
         world.run(1)
         world.check_at_rest()
@@ -948,16 +948,16 @@ class TestReset:
         world.reset(a)
         world.run(0.6)
         world.heal()
-        world.run_until(lambda: not a.core.reset_waits_for(), 2)
+        world.run_until(lambda: not a.core.epochs.reset_waits_for(), 2)
         assert b.core.epoch.turn == turn + 1
 
     def test_a_dead_peer_does_not_hold_it_up(self) -> None:
         world, (a, b) = cluster_of("ab")
         world.crash(b)
         world.reset(a)
-        assert a.core.reset_waits_for() == ["b"]
+        assert a.core.epochs.reset_waits_for() == ["b"]
         world.run(3)
-        assert a.core.reset_waits_for() == []
+        assert a.core.epochs.reset_waits_for() == []
 
 
 class TestTime:

@@ -12,8 +12,8 @@ from cluster.core.admission import KEPT_OUT
 from cluster.core.effects import Effect
 from cluster.core.identity import Card, Epoch
 from cluster.core.limits import Limits
-from cluster.core.link import Sync
 from cluster.core.node import MeshNode
+from cluster.core.replica import Sync
 from cluster.errors import CardError, ConfigurationError
 from cluster.keys import Keys, Sealer
 
@@ -189,7 +189,7 @@ class TestKeptOut:
         core.cards_read([SEALER.seal(card("b"))], 0)
         core.kept_out("b")
         (link,) = core.links
-        link.sync = Sync.LIVE
+        link.replica.sync = Sync.LIVE
         assert (link.refusal, core.admission.refused_by) == (KEPT_OUT, [])
 
     def test_how_many_refusals_are_remembered_is_bounded_by_who_is_asked(self) -> None:

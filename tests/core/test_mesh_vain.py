@@ -12,8 +12,9 @@ from cluster.core import messages
 from cluster.core.early import Early
 from cluster.core.identity import Epoch
 from cluster.core.limits import Limits
-from cluster.core.link import Link, Sync
+from cluster.core.link import Link
 from cluster.core.messages import Notification, RoomOpened
+from cluster.core.replica import Sync
 from cluster.testing import SimNode, World
 
 Pair = tuple[World, SimNode, SimNode]
@@ -45,13 +46,13 @@ def garble(world: World, kind: type[messages.Reply]) -> None:
 
     def answered(node: SimNode, sender: SimNode, asked_as: str, frame: bytes) -> None:
         is_one = isinstance(messages.decode_reply(frame), kind)
-        world._answered(node, sender, asked_as, b"rubbish" if is_one else frame)
+        world.shells._answered(node, sender, asked_as, b"rubbish" if is_one else frame)
 
     world.network.answered = answered
 
 
 def ungarble(world: World) -> None:
-    world.network.answered = world._answered
+    world.network.answered = world.shells._answered
 
 
 def lose(world: World, do: Callable[[], object]) -> None:
@@ -177,13 +178,13 @@ class TestInVain:
     def test_a_slice_of_which_changes_cannot_be_read_is_read_anew(self) -> None:
         world, a, b = pair()
         garble(world, messages.ResentState)
-        resyncs = link(b, "a").resyncs
+        resyncs = link(b, "a").replica.resyncs
         lose(world, lambda: world.open_room(a, "lost"))
         world.open_room(a, "s")
         world.run(0.5)
         assert "lost" not in b.view["a"]
         world.run(1)
-        assert (link(b, "a").resyncs, b.view["a"].keys()) == (resyncs + 1, {"r", "lost", "s"})
+        assert (link(b, "a").replica.resyncs, b.view["a"].keys()) == (resyncs + 1, {"r", "lost", "s"})
         world.run(1)
         world.check_at_rest()
 
@@ -200,7 +201,7 @@ class TestInVain:
         ungarble(world)
         world.run(3)
         assert c.core.why_not_ready() is None
-        assert link(c, "a").complaint is None
+        assert link(c, "a").replica.complaint is None
         world.check_at_rest()
 
 
@@ -220,7 +221,7 @@ class TestTooMuch:
         world.open_room(a, "v")
         world.run(1)
         assert set(b.view["a"]) == {"r", "s", "t", "u"}, "what is known stays"
-        assert link(b, "a").sync is Sync.SYNCING
+        assert link(b, "a").replica.sync is Sync.SYNCING
         assert not link(a, "b").is_known_to_peer
         assert link(a, "b").applied == applied, "the room's barrier does not lift"
         world.open_room(a, "w")
@@ -231,7 +232,7 @@ class TestTooMuch:
             "reason": "it has more than the 4 rooms that are taken, or larger ones",
             "rooms": 4,
         }
-        assert link(b, "a").resyncs == 1, "it is read again now and then"
+        assert link(b, "a").replica.resyncs == 1, "it is read again now and then"
         assert b.core.why_not_ready() is None
 
     def test_when_there_is_a_place_again_all_is_well(self, full: Pair) -> None:
@@ -244,7 +245,7 @@ class TestTooMuch:
         assert set(b.view["a"]) == {"t", "u"}, "only at the end of the snapshot was there a place"
         world.run(3)
         assert set(b.view["a"]) == {"t", "u", "v", "w"}
-        assert link(b, "a").complaint is None
+        assert link(b, "a").replica.complaint is None
         world.check_at_rest()
 
     def test_larger_ones_than_are_taken(self) -> None:
@@ -254,7 +255,7 @@ class TestTooMuch:
         assert (set(b.view["a"]), link(b, "a").is_live) == ({"r"}, False)
         world.open_room(a, "s", bytes(800))
         world.run(4)
-        assert link(b, "a").slice.bytes == 86 + 886
+        assert link(b, "a").replica.slice.bytes == 86 + 886
         world.check_at_rest()
 
     def test_what_comes_behind_a_snapshot_counts_as_well(self) -> None:
@@ -266,8 +267,8 @@ class TestTooMuch:
             world.run(0.03)
         world.weather.delay = 0.0002
         world.run(1)
-        assert link(c, "a").sync is Sync.SYNCING
-        assert len(link(c, "a").slice) == 4
+        assert link(c, "a").replica.sync is Sync.SYNCING
+        assert len(link(c, "a").replica.slice) == 4
 
     def test_what_waits_for_a_snapshot_is_bounded_in_number_and_weight(self) -> None:
         def batch(first: int, size: int, count: int) -> messages.State:
@@ -300,7 +301,7 @@ def test_effects_for_the_embedder_stay_in_order_when_a_range_is_given_up() -> No
     item = Notification(["r"], b"x")
     for number in (2, 4):
         batch = messages.Notify("b", b.core.epoch, number, [item])
-        a.core.published(messages.encode_published(a.core.notify_topic, batch), world.now)
+        a.core.published(messages.encode_published(a.core.epochs.notify_topic, batch), world.now)
     a.core.answered("b", b"rubbish", world.now)
     out = a.core.time_passed(world.now + 0.1)
     told = [effect for effect in out if isinstance(effect, fx.Lost | fx.Deliver)]

@@ -199,14 +199,14 @@ class _Life:
             assert received.position <= received.tail
             assert received.held <= LIMITS.held_items
             assert received.delivered + received.lost <= received.position
-            assert link.held_changes <= LIMITS.held_items + messages.BATCH_ITEMS
+            assert link.replica.held <= LIMITS.held_items + messages.BATCH_ITEMS
             assert link.outgoing.bytes_logged <= LIMITS.notify_log_bytes
             assert link.accounted.position <= link.outgoing.tail
-            assert link.state_position <= link.state_tail
+            assert link.replica.position <= link.replica.tail
             msgspec.msgpack.encode(link.report(self.now))
         core.why_not_ready()
         core.unsettled(*core.settled_up_to())
-        core.reset_waits_for()
+        core.epochs.reset_waits_for()
         core.is_joining()
 
 
@@ -215,9 +215,9 @@ def _held_of(link: Link) -> list[object]:
     return [
         link.card,
         link.epoch,
-        len(link.slice),
+        len(link.replica.slice),
         (received.position, received.held, received.tail, received.lost, received.delivered),
-        link.state_tail,
+        link.replica.tail,
         link.sealed_card,
     ]
 
@@ -281,7 +281,7 @@ def _joins() -> list[tuple[int, int, bytes]]:
     nonce = 0
     for kind, ms, frame in joins:
         life.step(kind, ms, frame)
-        nonce = next(link for link in life.core.links if link.id == "b")._nonce
+        nonce = next(link for link in life.core.links if link.id == "b").replica._nonce
     snapshot = messages.Snapshot("b", B.epoch, nonce, 0, 0, True, [RoomOpened("r", b"d", 1)])
     return [
         *joins,

@@ -42,13 +42,13 @@ async def test_who_is_deaf_has_to_move_its_clients_where_somebody_takes_them(
         await eventually(lambda: is_ready(a, b))
         transport.is_deaf = True
         began = trio.current_time()
-        await a.mesh.judged_anew()
+        await a.mesh.health.changed()
         assert trio.current_time() - began < 3
-        assert "deaf" in str(a.mesh.why_not_ready())
-        assert (a.mesh.has_to_move_clients, b.mesh.has_to_move_clients) == (True, False)
+        assert "deaf" in str(a.mesh.health.why_not_ready())
+        assert (a.mesh.health.has_to_move_clients, b.mesh.health.has_to_move_clients) == (True, False)
         transport.is_deaf = False
-        await a.mesh.judged_anew()
-        assert (a.mesh.why_not_ready(), a.mesh.has_to_move_clients) == (None, False)
+        await a.mesh.health.changed()
+        assert (a.mesh.health.why_not_ready(), a.mesh.health.has_to_move_clients) == (None, False)
 
 
 async def test_who_is_alone_or_knows_of_nobody_who_takes_clients_keeps_them(
@@ -59,12 +59,12 @@ async def test_who_is_alone_or_knows_of_nobody_who_takes_clients_keeps_them(
     async with town.node("a", transport=transport) as a, town.node("b", minimum_nodes=2) as b:
         await eventually(lambda: is_ready(a, b))
         b.mesh.drain()
-        assert "drained" in str(b.mesh.why_not_ready())
+        assert "drained" in str(b.mesh.health.why_not_ready())
         await trio.sleep(1)
         transport.is_deaf = True
-        await a.mesh.judged_anew()
-        assert "deaf" in str(a.mesh.why_not_ready())
-        assert not a.mesh.has_to_move_clients
+        await a.mesh.health.changed()
+        assert "deaf" in str(a.mesh.health.why_not_ready())
+        assert not a.mesh.health.has_to_move_clients
 
 
 async def test_to_ask_whether_a_node_is_ready_does_no_work(
@@ -75,8 +75,8 @@ async def test_to_ask_whether_a_node_is_ready_does_no_work(
         await eventually(lambda: is_ready(a))
         with monkeypatch.context() as patch:
             patch.delattr(MeshNode, "reasons")
-            assert a.mesh.why_not_ready() is None
-            assert a.mesh.standing is Standing.LIVE
+            assert a.mesh.health.why_not_ready() is None
+            assert a.mesh.health.standing is Standing.LIVE
 
 
 async def test_health_over_http_takes_as_much_work_in_a_cluster_of_six_as_alone(
@@ -140,15 +140,15 @@ async def test_a_node_that_is_asked_says_where_it_stands(autojump_clock: trio.te
     town.pool.failure = "no Redis"
     async with town.node("a", minimum_nodes=2) as a:
         await trio.sleep(1)
-        assert a.mesh.standing is Standing.JOINING
-        assert [reason.why for reason in a.mesh.reasons()] == [
+        assert a.mesh.health.standing is Standing.JOINING
+        assert [reason.why for reason in a.mesh.health.reasons()] == [
             "the pool cannot be read: no Redis",
             "1 of at least 2 nodes are here",
         ]
         town.pool.failure = None
-        await eventually(lambda: a.mesh.standing is Standing.WAITING)
+        await eventually(lambda: a.mesh.health.standing is Standing.WAITING)
         a.mesh.drain()
-        assert a.mesh.standing is Standing.DRAINING
+        assert a.mesh.health.standing is Standing.DRAINING
 
 
 async def test_a_node_whose_clock_nobody_looks_at_says_so(
@@ -159,5 +159,5 @@ async def test_a_node_whose_clock_nobody_looks_at_says_so(
         await eventually(lambda: is_ready(a))
         monkeypatch.setattr(MeshNode, "next_deadline", lambda _self: float("inf"))
         await trio.sleep(3)
-        assert a.mesh.why_not_ready() == "its clock has not been looked at for some time"
-        assert a.mesh.standing is Standing.STALLED
+        assert a.mesh.health.why_not_ready() == "its clock has not been looked at for some time"
+        assert a.mesh.health.standing is Standing.STALLED

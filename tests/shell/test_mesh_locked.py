@@ -46,7 +46,10 @@ class Locked:
         for node in (self.a, self.b):
             core = node.mesh.core
             found += [core.epoch, core.rubbish.count, core.admission.bad_cards, core.admission.refusals]
-            found += [(link.id, link.epoch, link.sync, link.health, len(link.slice)) for link in core.links]
+            found += [
+                (link.id, link.epoch, link.replica.sync, link.health, len(link.replica.slice))
+                for link in core.links
+            ]
         return found
 
     async def go_on(self) -> None:

@@ -63,7 +63,7 @@ async def test_a_pool_that_is_away_is_said_once_and_waited_for(
     town.pool.failure = "no Redis"
     async with town.node("a") as a, town.node("b") as b:
         await trio.sleep(5)
-        assert a.mesh.why_not_ready() == "the pool cannot be read: no Redis"
+        assert a.mesh.health.why_not_ready() == "the pool cannot be read: no Redis"
         assert a.mesh.pool_failed_since is not None
         town.pool.failure = None
         await eventually(lambda: is_ready(a, b) and a.mesh.core.unsettled(a.mesh.core.epoch, 0) == [])

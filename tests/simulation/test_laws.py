@@ -48,7 +48,7 @@ class TestDeliveries:
     def test_in_order_once_and_where_they_were_said(self, pair: Pair, wrong: fx.Deliver) -> None:
         world, a, _ = pair
         world.ledger._delivered.clear()
-        assert broken(lambda: world._perform(a, [wrong])) is Law.IN_ORDER
+        assert broken(lambda: world.shells.perform(a, [wrong])) is Law.IN_ORDER
 
     def test_in_parts_that_are_the_whole(self, pair: Pair) -> None:
         world, a, b = pair
@@ -56,10 +56,10 @@ class TestDeliveries:
         assert broken(lambda: world.ledger.in_parts(payload, [["r", "s"], ["u"]])) is Law.IN_ORDER
         world.ledger.in_parts(payload, [["r", "s"], ["t"]])
         parts = [Notification(["r", "s"], payload), Notification(["t"], payload)]
-        assert broken(lambda: world._perform(a, [fx.Deliver("b", parts[::-1])])) is Law.IN_ORDER
-        world._perform(a, [fx.Deliver("b", parts)])
+        assert broken(lambda: world.shells.perform(a, [fx.Deliver("b", parts[::-1])])) is Law.IN_ORDER
+        world.shells.perform(a, [fx.Deliver("b", parts)])
         assert a.delivered[b.life][-2:] == [3, 4]
-        assert broken(lambda: world._perform(a, [fx.Deliver("b", parts[1:])])) is Law.IN_ORDER
+        assert broken(lambda: world.shells.perform(a, [fx.Deliver("b", parts[1:])])) is Law.IN_ORDER
 
     def test_what_is_missing_without_a_word(self, pair: Pair) -> None:
         world, a, b = pair
@@ -147,31 +147,31 @@ class TestDeaths:
     def test_last_words_of_one_that_lives(self, pair: Pair) -> None:
         world, a, _ = pair
         world.run(5)
-        assert broken(lambda: world._perform(a, [fx.Lost("b", None, None)])) is Law.NO_FALSE_DEATH
+        assert broken(lambda: world.shells.perform(a, [fx.Lost("b", None, None)])) is Law.NO_FALSE_DEATH
         world.network.break_between("a", "b")
-        world._perform(a, [fx.Lost("b", None, None)])
+        world.shells.perform(a, [fx.Lost("b", None, None)])
 
     def test_without_a_reason(self, pair: Pair) -> None:
         world, a, _ = pair
         world.run(5)
         silent = fx.Belief("peer silent", {"peer": "b"})
         for told in (silent, fx.PeerAway("b"), fx.PeerGone("b")):
-            assert broken(lambda told=told: world._perform(a, [told])) is Law.NO_FALSE_DEATH
+            assert broken(lambda told=told: world.shells.perform(a, [told])) is Law.NO_FALSE_DEATH
 
     def test_a_fault_is_a_reason_for_a_while(self, pair: Pair) -> None:
         world, a, _ = pair
         world.run(5)
         world.network.break_between("a", "b")
-        world._perform(a, [fx.PeerAway("b"), fx.PeerBack("b")])
+        world.shells.perform(a, [fx.PeerAway("b"), fx.PeerBack("b")])
         world.run(5)
-        assert broken(lambda: world._perform(a, [fx.PeerAway("b")])) is Law.NO_FALSE_DEATH
+        assert broken(lambda: world.shells.perform(a, [fx.PeerAway("b")])) is Law.NO_FALSE_DEATH
 
     def test_who_was_stopped_has_no_right_to_call_others_dead(self, pair: Pair) -> None:
         world, a, _ = pair
         world.run(5)
         world.pause(a, 2)
         world.run(2)
-        assert broken(lambda: world._perform(a, [fx.PeerAway("b")])) is Law.NO_FALSE_DEATH
+        assert broken(lambda: world.shells.perform(a, [fx.PeerAway("b")])) is Law.NO_FALSE_DEATH
 
     def test_a_cut_is_no_reason_while_a_third_hears_both(self) -> None:
         world = World(Random(1))
@@ -179,7 +179,7 @@ class TestDeaths:
         world.run(5)
         world.cut("b", "a")
         world.run(1.5)
-        assert broken(lambda: world._perform(a, [fx.PeerAway("b")])) is Law.NO_FALSE_DEATH
+        assert broken(lambda: world.shells.perform(a, [fx.PeerAway("b")])) is Law.NO_FALSE_DEATH
 
 
 class TestRest:
@@ -213,5 +213,5 @@ class TestRest:
         with pytest.raises(NotInTime):
             world.run_until(lambda: False, 1)
         a.core.next_deadline = lambda: world.now  # type: ignore[method-assign]
-        world._schedule_tick(a)
+        world.shells.schedule_tick(a)
         assert broken(lambda: world.run(1)) is Law.PROGRESS

@@ -104,26 +104,32 @@ def damaged(random: Random, frames: list[bytes]) -> Iterator[bytes]:
 def beliefs(core: MeshNode) -> list[object]:
     """All that a node believes, but what it counts."""
     found: list[object] = [core.card, core.say.rooms, core.say.state_tail, core.why_not_ready()]
-    found += [core.admission.later_self, sorted(core.admission.foreign), core.reset_waits_for()]
+    found += [core.admission.later_self, sorted(core.admission.foreign), core.epochs.reset_waits_for()]
     for link in core.links:
         received = link.mailbox.received
         found += [
             link.card,
             link.epoch,
-            link.sync,
+            link.replica.sync,
             link.health,
-            len(link.slice),
+            len(link.replica.slice),
             link.applied,
             link.accounted,
         ]
-        found += [link.state_position, link.state_tail, link.held_changes, link.outgoing.tail, link.refusal]
+        found += [
+            link.replica.position,
+            link.replica.tail,
+            link.replica.held,
+            link.outgoing.tail,
+            link.refusal,
+        ]
         found += [
             received.position,
             received.tail,
             received.held,
             received.lost,
             link.reset_taken,
-            link.resyncs,
+            link.replica.resyncs,
         ]
         found += [
             link.missed_since,

@@ -97,4 +97,4 @@ class Town:
 
 def is_ready(*nodes: Embedder) -> bool:
     """Whether all of them are."""
-    return all(node.mesh.why_not_ready() is None for node in nodes)
+    return all(node.mesh.health.why_not_ready() is None for node in nodes)

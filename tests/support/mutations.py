@@ -15,14 +15,16 @@ import pytest
 
 from cluster.core import messages, publisher, senses
 from cluster.core.effects import Effect
+from cluster.core.epochs import Epochs
 from cluster.core.following import Follower
 from cluster.core.leaving import Leaving
-from cluster.core.link import Link, Sync
+from cluster.core.link import Link
 from cluster.core.liveness import Liveness
 from cluster.core.mailbox import Mailbox
 from cluster.core.node import MeshNode
 from cluster.core.peers import Peers
 from cluster.core.publisher import Publisher
+from cluster.core.replica import Replica, Sync
 from cluster.core.senses import Senses
 from cluster.core.slices import OwnSlice, PeerSlice
 from cluster.core.streams import Inbound, Outbound
@@ -261,35 +263,35 @@ def lives_that_were_given_up_are_not_remembered(patch: pytest.MonkeyPatch) -> No
 
 @mutation(Law.EQUAL_VIEWS, Law.SETTLED, is_rare=True)
 def the_position_after_a_snapshot_is_taken_from_a_third_party(patch: pytest.MonkeyPatch) -> None:
-    heard_by, go_live = Peers.heard_by, Link._go_live
+    heard_by, go_live = Peers.heard_by, Replica._go_live
 
     def listen(self: Peers, witness: Link, now: float) -> None:
         heard_by(self, witness, now)
         for link in self.links.values():
             report = witness.peer_links.get(link.id)
             if report is not None and report.is_live and link is not witness:
-                link._others_have = (report.epoch, report.applied)  # type: ignore[attr-defined]
+                link.replica._others_have = (report.epoch, report.applied)  # type: ignore[attr-defined]
 
-    def go_live_there(self: Link, now: float, out: list[Effect]) -> None:
+    def go_live_there(self: Replica, now: float, out: list[Effect]) -> None:
         epoch, applied = getattr(self, "_others_have", (None, 0))
-        if epoch == self.epoch:
+        if epoch == self._epoch:
             self._snapshot_tail = max(applied, self._snapshot_tail)
         go_live(self, now, out)
 
     patch.setattr(Peers, "heard_by", listen)
-    patch.setattr(Link, "_go_live", go_live_there)
+    patch.setattr(Replica, "_go_live", go_live_there)
 
 
 @mutation(Law.EQUAL_VIEWS, Law.SETTLED, is_rare=True)
 def the_answer_to_an_earlier_sync_is_accepted(patch: pytest.MonkeyPatch) -> None:
-    snapshot = Link.snapshot
+    snapshot = Replica.snapshot
 
-    def accept(self: Link, part: messages.Snapshot, now: float, out: list[Effect]) -> None:
+    def accept(self: Replica, part: messages.Snapshot, now: float, out: list[Effect]) -> None:
         if self.sync is Sync.LIVE:
             self.sync, self._next_part = Sync.SYNCING, part.part
         snapshot(self, msgspec.structs.replace(part, nonce=self._nonce), now, out)
 
-    patch.setattr(Link, "snapshot", accept)
+    patch.setattr(Replica, "snapshot", accept)
 
 
 @mutation(Law.EQUAL_VIEWS, Law.IN_ORDER, Law.SETTLED, Law.QUIET, is_rare=True)
@@ -372,7 +374,7 @@ def barriers_forget_the_peers_of_a_former_life(patch: pytest.MonkeyPatch) -> Non
 
 @mutation(Law.EQUAL_VIEWS, Law.NO_GHOSTS, Law.READY, is_rare=True)
 def a_later_life_of_the_own_name_is_not_outbid(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MeshNode, "_outbid_if_known", _nothing)
+    patch.setattr(Epochs, "outbid_if_known", _nothing)
 
 
 @mutation(Law.QUIET)
@@ -381,7 +383,7 @@ def everybody_is_greeted_at_every_heartbeat(patch: pytest.MonkeyPatch) -> None:
 
     def greet_as_well(self: Link, beat: messages.Heartbeat, now: float, out: list[Effect]) -> None:
         heartbeat(self, beat, now, out)
-        self._ask(messages.Hello(self._me.id, self._me.epoch, self._me.sealed_card, self._me.nonce()), out)
+        self.replica.say_hello(out)
 
     patch.setattr(Link, "heartbeat", greet_as_well)
 

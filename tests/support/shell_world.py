@@ -216,7 +216,7 @@ class ShellWorld:
             await trio.sleep(0.01)
 
     def _is_settled(self) -> bool:
-        is_ready = all(shell.mesh.why_not_ready() is None for shell in self._shells.values())
+        is_ready = all(shell.mesh.health.why_not_ready() is None for shell in self._shells.values())
         return is_ready and not laws.has_ghosts(self.nodes)
 
     def _heal(self) -> None:
