@@ -21,7 +21,7 @@ GOALS: Final = """\
 
 "Goal" and "at least" were set on a machine of two cores; "seen" is the median here. "Bare limit" is a Python loop
 that does nothing but write a prepared frame into the sockets, measured in the same minutes: how much this machine
-could do.
+could do. [Where it is short of them](../decisions/short-of-the-goals.md), and what was tried.
 """
 
 WORKLOADS: Final = """\
