@@ -3,9 +3,8 @@
     publish ─ match the rooms of all nodes ─┬─ members here: one frame per channel, into each member's outbox
                                             └─ other nodes: one payload each, through the relay
 
-Nothing here waits, but `settled`. A notification is encoded once; no task, lock or queue per message or member. What
-one channel gets in a row is a *run*: it is handed to each member in one go, at the end of the turn or as soon as
-another channel is told of something. So a client gets what one node published in its order, whatever its rooms.
+Nothing here waits, but `settled`. A notification is encoded once; no task, lock or queue per message or member. How the
+members of a channel get it is told in server/telling.py.
 
 Guarantee 1, "subscribe means subscribed": when this node has something new to say of a room, the room is *settled* once
 every live peer has said that it knows. `subscribe` makes the member at once and tells whether the reply has to wait
@@ -15,20 +14,17 @@ It refuses to lose a notification in silence: each is delivered, held, forwarded
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from server.core.errors import ApiError
-from server.core.frames import text_frame
 from server.core.holds import NO_ROOM, UNREADABLE, DeliveryCounters, Hold
 from server.core.koncorde import FilterError
 from server.core.limits import Limits
 from server.core.notifications import (
     MAX_DESCRIPTION_BYTES,
     DocumentNotification,
-    LossNotification,
-    RoomLoss,
     UserNotification,
     describe,
     description_bytes,
@@ -41,7 +37,6 @@ from server.core.notifications import (
 from server.core.rooms import (
     Audience,
     Change,
-    Channel,
     Entered,
     NotSubscribed,
     RemoteShare,
@@ -53,15 +48,9 @@ from server.core.rooms import (
     filter_key,
 )
 from server.core.session import Session
-from server.core.values import encode_json
 from server.events import Event, RoomClosed, RoomOpened
 from server.ports import Relay, Turn
-
-RUN_BYTES: Final = 65_536
-"""A run is handed out when it is longer: no client is to be found slow much later than it is."""
-
-TOLD_PER_LOOK: Final = 16
-"""Clients who are told of a loss between two looks at whether there is time for more: 0.2 ms."""
+from server.telling import Telling
 
 
 class Realtime:
@@ -82,15 +71,8 @@ class Realtime:
         self._limits = limits
         self._now_ms = now_ms
         self._emit = emit
-        self._turn = turn
-        self._run: list[bytes] = []
-        """Frames for the members of one channel that they do not have yet."""
-        self._run_of: Channel | None = None
-        self._run_bytes = 0
-        self._is_end_due = False
-        self._announcing: Iterator[None] = iter(())
-        """The rest of the announcement of a loss, a step after the other."""
         self._rooms = Rooms()
+        self._telling = Telling(self._rooms, turn, self.counters, node_id=node_id, now_ms=now_ms)
         self._relay: Relay | None = None
 
     # -- Subscribing ---------------------------------------------------------------------------------------------
@@ -130,7 +112,7 @@ class Realtime:
 
     def _enter(self, session: Session, key: RoomKey, wish: "Wish", action: str) -> "Subscribed":
         self._check_limits(session, key)
-        self._tell_all()
+        self._telling.tell_all()
         entered = self._rooms.enter(
             session,
             key,
@@ -177,7 +159,7 @@ class Realtime:
             raise ApiError("core.realtime.filter_too_large", str(size), str(MAX_DESCRIPTION_BYTES))
 
     def _leave(self, session: Session, room_id: str) -> None:
-        self._tell_all()
+        self._telling.tell_all()
         left = self._rooms.leave(session, room_id)
         room = left.subscription.room
         self._say(room, left.change)
@@ -264,7 +246,7 @@ class Realtime:
         elsewhere: dict[str, list[str]] = {}
         for room in rooms:
             if room.subscribers:
-                self._deliver(room.audiences[audience], head)
+                self._telling.deliver(room.audiences[audience], head)
             for node in room.remote:
                 elsewhere.setdefault(node, []).append(room.key.id)
         if elsewhere:
@@ -277,42 +259,8 @@ class Realtime:
             return
         self.counters.published += 1
         head = user_head(notification, self._node_id)
-        self._deliver(here, head)
+        self._telling.deliver(here, head)
         self._forward(elsewhere, audience, head)
-
-    def _deliver(self, channels: Iterable[Channel], head: bytes) -> None:
-        for channel in channels:
-            frame = text_frame(head + channel.suffix)
-            if channel is not self._run_of or self._run_bytes > RUN_BYTES:
-                self._end_run()
-                self._run_of = channel
-            self._run.append(frame)
-            self._run_bytes += len(frame)
-        if not self._is_end_due:
-            self._is_end_due = True
-            self._turn.defer(self._end_turn)
-
-    def _end_run(self) -> None:
-        """Hand out the run."""
-        channel = self._run_of
-        if channel is None:
-            return
-        run, self._run, self._run_of, self._run_bytes = self._run, [], None, 0
-        members = channel.members
-        self.counters.delivered += len(members) * len(run)
-        joined = b"".join(run)
-        for write in members.values():
-            write(*run, joined=joined)
-
-    def _end_turn(self) -> None:
-        self._is_end_due = False
-        self._end_run()
-
-    def _tell_all(self) -> None:
-        """Tell everybody of everything now: who is to be told is about to change."""
-        self._end_run()
-        for _ in self._announcing:
-            pass
 
     def _forward(self, elsewhere: Mapping[str, list[str]], audience: Audience, head: bytes) -> None:
         relay = self._relay
@@ -380,7 +328,7 @@ class Realtime:
             if room is None or not room.subscribers:
                 self.counters.dropped[NO_ROOM] += 1
                 continue
-            self._deliver(room.audiences[audience], head)
+            self._telling.deliver(room.audiences[audience], head)
 
     def announce_loss(self, node: str, count: int | None, room_ids: Mapping[str, int] | None) -> None:
         """Notifications from another node are lost: tell each client concerned, in one message, so that it fetches
@@ -389,38 +337,8 @@ class Realtime:
         `room_ids` says how many were for each room (0: nobody can know); None is every room that has subscribers
         here."""
         concerned = room_ids if room_ids is not None else {room.id: 0 for room in self._rooms}
-        self._tell_all()
         self.counters.lost += count or 0
-        self._announcing = self._announce(node, concerned)
-        self._turn.defer(self._go_on_announcing)
-
-    def _go_on_announcing(self) -> None:
-        """Do of it what can be done in this turn."""
-        for _ in self._announcing:
-            if not self._turn.has_time():
-                self._turn.leave_over(self._go_on_announcing)
-                return
-
-    def _announce(self, node: str, concerned: Mapping[str, int]) -> Iterator[None]:
-        """Tell each client concerned; a step is some of them."""
-        told: set[str] = set()
-        for room_id in concerned:
-            room = self._rooms.find(room_id)
-            for subscription in room.subscribers.values() if room is not None else ():
-                session = subscription.session
-                if session.id in told:
-                    continue
-                told.add(session.id)
-                lost = [
-                    RoomLoss(each.room.id, list(each.channels), concerned[each.room.id] or None)
-                    for each in self._rooms.subscriptions(session)
-                    if each.room.id in concerned
-                ]
-                loss = LossNotification(origin=node, node=self._node_id, timestamp=self._now_ms(), rooms=lost)
-                session.write(text_frame(encode_json(loss)))
-                self.counters.losses_announced += 1
-                if len(told) % TOLD_PER_LOOK == 0:
-                    yield
+        self._telling.announce_loss(node, concerned)
 
 
 @attrs.frozen(kw_only=True)

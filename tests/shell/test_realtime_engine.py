@@ -14,7 +14,7 @@ from server.core.limits import Limits
 from server.core.notifications import MAX_DESCRIPTION_BYTES, RoomDescriptionError
 from server.core.responses import Response
 from server.core.values import encode_json
-from server.realtime import TOLD_PER_LOOK
+from server.telling import TOLD_PER_LOOK
 from server.testing import MemoryHub, TestClient, TestNode, open_test_node
 from support.waiting import eventually
 
