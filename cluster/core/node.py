@@ -304,7 +304,7 @@ class MeshNode:
         self._notice_stall(now, out)
         if now >= self._beat_at:
             self._beat_at, self._beaten_at = now + self._limits.heartbeat, now
-            self.say.canaries(now, out, is_deaf_or_mute=self.senses.is_impaired)
+            self.say.canaries(now, out, is_in_doubt=self.senses.is_in_doubt(now))
             self.say.heartbeat(now, out)
             self.epochs.ask_for_reset(out)
         self.admission.time_passed(now, out)

@@ -129,11 +129,11 @@ class Publisher:
         )
         out.append(Publish(messages.encode_published(messages.HEARTBEAT_TOPIC, beat)))
 
-    def canaries(self, now: float, out: list[Effect], *, is_deaf_or_mute: bool = False) -> None:
+    def canaries(self, now: float, out: list[Effect], *, is_in_doubt: bool = False) -> None:
         """If it is time to: say nothing to this node itself, and to each living peer that was told nothing lately. It
-        arrives where and how a notification would. What was said before goes first. Who is deaf or mute tries each
-        time, to know soon that it is no longer."""
-        if now < self._canary_at and not is_deaf_or_mute:
+        arrives where and how a notification would. What was said before goes first. Who doubts that it hears and is
+        heard tries each time."""
+        if now < self._canary_at and not is_in_doubt:
             return
         self._canary_at = now + self._limits.canary_every - self._limits.heartbeat / 2
         self.flush(now, out)

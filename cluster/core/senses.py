@@ -35,6 +35,7 @@ class Senses:
     def __init__(self, limits: Limits, now: float) -> None:
         self._limit = limits.deaf_after
         self._overdue = limits.deaf_after - limits.heartbeat
+        self._canary_every = limits.canary_every
         self._told_at = now
         self._echoed_at = now
         self._sound_since = now
@@ -48,6 +49,12 @@ class Senses:
     def is_impaired(self) -> bool:
         """Whether what others publish does not reach this node, or what it publishes does not reach them."""
         return self.complaint is not None
+
+    def is_in_doubt(self, now: float) -> bool:
+        """Whether a canary should go with each heartbeat until one arrives: something is wrong, and it is to be known
+        soon that it no longer is; or the last canary is missing. One of its own can get lost where nothing is wrong: it
+        was under way to the topic of a life that is over, say, or was said when this node was still mute."""
+        return self.is_impaired or now >= self._told_at + self._canary_every
 
     def told(self, now: float) -> None:
         """Something came under this node's notify topic, from whomever."""

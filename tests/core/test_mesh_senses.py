@@ -73,6 +73,38 @@ def test_others_know_that_clients_are_not_to_be_sent_there_as_far_as_they_hear_i
     assert [link.takes_clients for link in b.core.links] == [True]
 
 
+def test_a_canary_that_was_under_way_to_a_former_life_leaves_nobody_deaf() -> None:
+    world, (a,) = cluster_of("a")
+    world.slow_down(a, 0.3)
+    world.run(1)
+    world.run_until(lambda: has_canary_waiting(a), 2)
+    world.outbid(a)
+    world.run(5)
+    assert "deaf or mute" not in [event for _, event, _ in a.beliefs]
+
+
+def has_canary_waiting(node: SimNode) -> bool:
+    frames = [arguments[-1] for socket, _, arguments in node.inbox if socket == "sub"]
+    return any(is_published(frame, messages.Notify) for frame in frames)
+
+
+def test_who_is_no_longer_mute_tries_with_the_next_heartbeat_whether_it_hears() -> None:
+    world, (a, b) = cluster_of("ab")
+    world.silence(a)
+    world.run_until(lambda: a.core.senses.is_impaired, 5)
+    world.cut(b, a)  # whose canaries it had heard until then
+    world.run(1.2)
+    world.heal()
+    world.cut(b, a)
+    world.open_room(a, "r")
+    world.run(0.01)
+    world.shells.turn(a, a.core.time_passed(world.now))
+    assert not a.core.senses.is_impaired, "its change of rooms came back to it"
+    assert a.core.senses.is_in_doubt(world.now)
+    world.run(world.limits.tail_after)
+    assert not a.core.senses.is_in_doubt(world.now)
+
+
 def test_heartbeats_alone_are_no_proof_that_notifications_come() -> None:
     world, (a, *others) = cluster_of("abc")
     world.weather.is_lost = lambda _sender, receiver, frame: (

@@ -9,6 +9,7 @@ import attrs
 
 from cluster.core.limits import Limits
 from cluster.testing import Law, LawBroken, NotInTime, World
+from cluster.testing.network import LATENCY_S
 from support.plans import Plan
 
 CONNECTED_WITHIN_S = 0.8
@@ -26,7 +27,8 @@ DEAD_WITHIN_S = 4.0
 """After that, until those who are not there count as dead with everybody."""
 
 SETTLED_S = 1.2
-"""After that, until what was missing is announced, and both sides know of it: two heartbeats."""
+"""After that, until what was missing is announced, and both sides know of it: two heartbeats, and what the repair takes
+of itself (`_repair_s`)."""
 
 ECHO_S = 1.0
 """After that, until who was deaf or mute before the end of the faults, and says so only now, has been heard again."""
@@ -84,7 +86,7 @@ def _make_peace(outcome: Outcome) -> None:
     except NotInTime:
         world.check_at_rest()  # says what is not as it should be
         raise
-    world.run(SETTLED_S)
+    world.run(SETTLED_S + _repair_s(world))
     world.run_until(world.is_settled, ECHO_S)
     world.check_at_rest()
     world.check_quiet(QUIET_S)
@@ -94,3 +96,16 @@ def _make_peace(outcome: Outcome) -> None:
         if world.waits_for_news():
             raise LawBroken(Law.PROGRESS, "somebody still waits for one that is gone for good")
         world.check_at_rest()
+
+
+def _repair_s(world: World) -> float:
+    """How long it takes at the most to ask for what is missing now, where nothing is the matter: what is missing on one
+    link is asked for with one question after the other, and each answer brings one notification at least. It is a
+    matter of milliseconds, unless a plan lets thousands of them be missing, and a frame carry no more than one."""
+    missing = (
+        link.outgoing.tail - back.mailbox.received.position
+        for node in world.nodes.values()
+        for link in node.core.links
+        if (peer := world.nodes.get(link.id)) is not None and (back := peer.link(node.name)) is not None
+    )
+    return 2 * LATENCY_S * max(missing, default=0)
