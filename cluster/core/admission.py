@@ -220,7 +220,7 @@ class Admission:
         if self._peers.has_just_left(card):
             return "this life of it has said farewell", None
         link = self._peers.links.get(card.id)
-        if link is not None and card.epoch < link.epoch:
+        if link is not None and card.epoch.boot < link.epoch.boot:  # of the same life an earlier turn will do
             return "a later life of this name is known", link.epoch
         return None
 

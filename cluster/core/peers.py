@@ -63,11 +63,14 @@ class Peers:
     def find_current(self, message: messages.Message, now: float, out: list[Effect]) -> Link | None:
         """The link to the life and epoch that speaks in the message; a later one than known is followed.
 
-        None for strangers, for what is stale, and for a new life that has to be greeted first."""
+        None for strangers, for what is stale, and for a new life that has to be greeted first. A probe proves the pipe
+        to a life, in whichever turn it was said: one that is slower than the news of a reset is no less welcome."""
         link = self.links.get(message.origin)
         if link is None or message.epoch == link.epoch:
             return link
         if message.epoch < link.epoch:
+            if isinstance(message, messages.Probe) and message.epoch.boot == link.epoch.boot:
+                return link
             self.stale_frames += 1
             return None
         if message.epoch.boot == link.epoch.boot:

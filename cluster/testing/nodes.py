@@ -88,7 +88,8 @@ class SimNode:
     linked_at: dict[str, float] = attrs.field(factory=dict)
     """When the link to each peer began."""
     carried_over: set[Life] = attrs.field(factory=set)
-    """Lives that it had just heard when it began this life, having outbid another: they go on publishing."""
+    """Lives that it had just heard when it began this life, having outbid another, and has not found dead since: they
+    go on publishing."""
     is_leaving: bool = False
     """Whether its embedder is gone, and it only waits for its peers."""
     heard_by: set[Life] = attrs.field(factory=set)
@@ -157,6 +158,9 @@ class SimNode:
                 self._note_loss((peer, self.boots[peer]), count, rooms, now)
             case fx.Belief(event, fields):
                 self.beliefs.append((now, event, fields))
+                if event == "peer down":
+                    peer = str(fields["peer"])
+                    self.carried_over.discard((peer, self.boots[peer]))
             case _:
                 raise AssertionError(f"an effect for the sockets: {effect}")
 

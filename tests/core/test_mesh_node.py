@@ -951,6 +951,32 @@ class TestReset:
         world.run_until(lambda: not a.core.epochs.reset_waits_for(), 2)
         assert b.core.epoch.turn == turn + 1
 
+    def test_a_greeting_that_it_overtakes_goes_on(self) -> None:
+        """A probe that came after the news of the reset was dropped: its receiver asked again only a second later."""
+        world, (a, b) = cluster_of("ab")
+        former = b.core.epoch
+        world.reset(b)
+        world.run(0.1)
+        replica, out = link(a, "b").replica, list[fx.Effect]()
+        replica.greet(world.now, out)
+        (hello,) = [messages.decode_question(effect.frame) for effect in out if isinstance(effect, fx.Ask)]
+        assert isinstance(hello, messages.Hello)
+        probe = messages.Probe("b", former, hello.nonce)
+        replica.welcomed(hello.nonce, world.now, [])
+        a.core.published(messages.encode_published(a.core.epochs.notify_topic, probe), world.now)
+        assert replica.sync is Sync.SYNCING
+        assert a.core.stale_frames == 0
+
+    def test_a_hello_that_it_overtakes_is_answered(self) -> None:
+        world, (a, b) = cluster_of("ab")
+        hello = messages.encode(messages.Hello("b", b.core.epoch, b.core.sealed_card, 99))
+        world.reset(b)
+        world.run(0.1)
+        out = a.core.asked(b"b", hello, world.now)
+        (reply,) = [messages.decode_reply(effect.frame) for effect in out if isinstance(effect, fx.Answer)]
+        assert isinstance(reply, messages.Welcome)
+        assert link(a, "b").epoch == b.core.epoch, "it is not taken back"
+
     def test_a_dead_peer_does_not_hold_it_up(self) -> None:
         world, (a, b) = cluster_of("ab")
         world.crash(b)

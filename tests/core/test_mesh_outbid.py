@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+from cluster.core.limits import Limits
 from cluster.core.liveness import Health
 from cluster.testing import SimNode, World
 
 
-def three_nodes() -> tuple[World, SimNode, SimNode]:
-    world = World(Random(1))
+def three_nodes(limits: Limits | None = None) -> tuple[World, SimNode, SimNode]:
+    world = World(Random(1), limits)
     twin, peer, _ = (world.start(name) for name in ("twin", "peer", "third"))
     world.run(0.01)  # the first visit to the pool
     world.run_until(world.is_converged, 2)
@@ -45,6 +46,28 @@ def test_nor_for_one_that_was_dead_before() -> None:
     world.run(5)
     world.outbid(twin)
     assert twin.core.unsettled(twin.core.epoch, twin.core.say.state_tail) == ["third"]
+
+
+def test_nor_for_one_that_was_given_up_since_and_is_only_spoken_of() -> None:
+    """It goes on publishing once it is awake, for the rooms of the former life: that is told, and not waited for."""
+    world, twin, peer = three_nodes(Limits(forget_after=4))
+    third = world.nodes["third"]
+    world.pause(peer, 70)
+    world.outbid(twin)
+    world.pause(third, 8)
+    world.run(7.5)
+    assert twin.link("peer") is None
+    world.run_until(lambda: twin.link("peer") is not None, 1)
+    world.open_room(twin, "new")
+    position = (twin.core.epoch, twin.core.say.state_tail)
+    assert twin.core.unsettled(*position) == ["third"]
+    world.run(0.01)
+    assert twin.core.settled_up_to() == position
+    assert world.publish(peer, "new") == []
+    world.wake_all()
+    world.run(2)
+    assert ("peer", {"new": 0}) in twin.warned
+    world.check_at_rest()
 
 
 def test_what_waited_to_be_sent_goes_out_in_the_life_in_which_it_was_said() -> None:
