@@ -142,7 +142,7 @@ class Link:
         self.is_known_to_peer = report is not None and report.is_live and report.epoch == self._me.epoch
         if self.is_known_to_peer:
             self.refusal = None  # an answer to an earlier hello may come late
-        if report is None or report.epoch > self._me.epoch:
+        if report is None or report.epoch.boot > self._me.epoch.boot:
             if not self._me.has_parted:
                 # It is alive and does not know us: our hello was lost, say. Or it takes us for a former life of our
                 # name: by one line in passing nobody is made to begin a new one, so it is asked, and has to refuse us.
