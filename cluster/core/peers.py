@@ -117,8 +117,11 @@ class Peers:
         return True
 
     def has_left(self, card: Card) -> bool:
-        """Whether this very life, or a later one of the name, has said farewell."""
-        return card.epoch.boot <= self._departed.get(card.id, -1)
+        """Whether this very life, or a later one of the name, has said farewell. One that said hello since has not: its
+        clock went back, and the pool shows that it lives."""
+        link, boot = self.links.get(card.id), card.epoch.boot
+        departed = self._departed.get(card.id, -1)
+        return boot == departed or (boot < departed and (link is None or link.epoch.boot != boot))
 
     def has_just_left(self, card: Card) -> bool:
         """Whether it was this very life that said farewell."""
