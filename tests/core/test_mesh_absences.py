@@ -172,3 +172,22 @@ class TestLives:
         beat = messages.Heartbeat("author", author.core.epoch, 0, {}, {"reader": report})
         reader.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)
         assert not link(reader, author).has_applied(reader.core.epoch, 1)
+
+
+class TestOneThatWasGivenUp:
+    def test_has_confirmed_nothing_to_one_that_it_gave_up_itself(self) -> None:
+        """The reader was stopped, and held the author for alive all the while: what the author confirmed before it
+        dropped the rooms says nothing any more."""
+        world, reader, author = two_nodes()
+        world.open_room(reader, "r")
+        world.run(1)
+        position = reader.core.epoch, 1
+        assert reader.core.unsettled(*position) == []
+        sync = messages.encode(messages.Sync("author", author.core.epoch, 1, has_served=True))
+        reader.core.asked(b"1", sync, world.now)
+        assert reader.core.unsettled(*position) == ["author"]
+        applied = messages.encode(messages.Applied("author", author.core.epoch, *position))
+        (told,) = [
+            effect for effect in reader.core.asked(b"1", applied, world.now) if isinstance(effect, fx.Lost)
+        ]
+        assert told == fx.Lost("author", None, {"r": 0})
