@@ -99,7 +99,9 @@ class Link:
         return self.replica.gaps + self.mailbox.gaps
 
     def served_without_us(self) -> None:
-        """The peer served clients before it knew anything of our rooms."""
+        """The peer served clients before it knew anything of our rooms, or after it had given us up and dropped
+        them: what it had applied before says nothing of what it knows now."""
+        self.applied = (Epoch(0, 0), 0)
         self.missed_since, self.missed_until = (Epoch(0, 0), 0), None
 
     def has_applied(self, epoch: Epoch, number: int) -> bool:

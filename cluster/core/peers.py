@@ -1,8 +1,9 @@
 """Which peers there are, and in which life of theirs.
 
 Cards make links and epochs void them: a later life of a name is another node, and ends the link to the one before. A
-peer that was given up on leaves its numbering behind, so that if this very life comes back (it was paused, or cut
-off, for long) nothing is doubled, and nothing that it missed meanwhile is missed in silence.
+peer that was given up on leaves its card and its numbering behind: if this very life comes back (it was paused, or cut
+off, for long), any frame of it is enough to know it again, nothing is doubled, and nothing that it missed meanwhile is
+missed in silence.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from cluster.core.streams import Inbound
 
 @attrs.frozen
 class _Remembered:
-    """Where the two notify streams between us and a peer stood."""
+    """A life that was given up, and where the two notify streams between us and it stood."""
 
+    card: Card
     sent: int
     received: Inbound[Notification]
     applied: tuple[Epoch, int]
@@ -63,9 +65,12 @@ class Peers:
     def find_current(self, message: messages.Message, now: float, out: list[Effect]) -> Link | None:
         """The link to the life and epoch that speaks in the message; a later one than known is followed.
 
-        None for strangers, for what is stale, and for a new life that has to be greeted first. A probe proves the pipe
-        to a life, in whichever turn it was said: one that is slower than the news of a reset is no less welcome."""
+        None for strangers, for what is stale, and for a new life that has to be greeted first. A life that was given up
+        is no stranger: it was only away, and takes us for its peer all the time. A probe proves the pipe to a life, in
+        whichever turn it was said: one that is slower than the news of a reset is no less welcome."""
         link = self.links.get(message.origin)
+        if link is None:
+            link = self._recall(message, now, out)
         if link is None or message.epoch == link.epoch:
             return link
         if message.epoch < link.epoch:
@@ -101,7 +106,10 @@ class Peers:
         del self.links[link.id]
         out.append(Disconnect(link.id))
         self._remembered[link.id, link.epoch.boot] = _Remembered(
-            link.outgoing.tail, link.mailbox.received, link.missed_since or link.applied
+            msgspec.structs.replace(link.card, epoch=link.epoch),
+            link.outgoing.tail,
+            link.mailbox.received,
+            link.missed_since or link.applied,
         )
         if len(self._remembered) > self._limits.remembered_lives:
             self._remembered.popitem(last=False)
@@ -120,8 +128,11 @@ class Peers:
         return True
 
     def has_left(self, card: Card) -> bool:
-        """Whether this very life, or a later one of the name, has said farewell."""
-        return card.epoch.boot <= self._departed.get(card.id, -1)
+        """Whether this very life, or a later one of the name, has said farewell. One that said hello since has not: its
+        clock went back, and the pool shows that it lives."""
+        link, boot = self.links.get(card.id), card.epoch.boot
+        departed = self._departed.get(card.id, -1)
+        return boot == departed or (boot < departed and (link is None or link.epoch.boot != boot))
 
     def has_just_left(self, card: Card) -> bool:
         """Whether it was this very life that said farewell."""
@@ -169,6 +180,13 @@ class Peers:
             self.forget(link, out)
         elif now - self._pool_read_at > self._limits.forget_after:
             link.mailbox.broke_off(out)  # its card is from before the pool went away, and says nothing
+
+    def _recall(self, message: messages.Message, now: float, out: list[Effect]) -> Link | None:
+        """The link to the life that speaks, begun anew, if it is one that was given up and has said no farewell."""
+        remembered = self._remembered.get((message.origin, message.epoch.boot))
+        if remembered is None or self.has_left(remembered.card):
+            return None
+        return self._begin(remembered.card, now, out)
 
     def _begin(self, card: Card, now: float, out: list[Effect]) -> Link:
         link = self.links[card.id] = Link(self._me, card, self._limits, now)

@@ -168,15 +168,18 @@ def _check_last_words(node: SimNode, ledger: Ledger, limits: Limits) -> None:
 
 
 def _was_held_for_gone(node: SimNode, origin: Life, said_at: float, limits: Limits) -> bool:
-    """Whether the origin spoke behind a line that had broken, and ended before that line was whole again: all had been
-    told of its end, and it was seen by nobody since. The pool shows it if it lives on for longer."""
+    """Whether all rooms had been told of the origin's end when it spoke, and the node never had a sign that it lived
+    on: no frame of it arrived since, and no card that was not from before. So it is if the line between them broke, or
+    one of them was stopped for long, and the origin ended before the line was whole again, and before the node, running
+    and with a pool that answers, read a card of it. After any such sign its end has to be told once more."""
     told_at = max(
-        (when for when, life, _ in node.announced if life == origin and when <= said_at), default=None
+        (when for when, life, told in node.announced if life == origin and told is None and when <= said_at),
+        default=None,
     )
-    if told_at is None or node.heard_at.get(origin, said_at) > told_at:
+    if told_at is None:
         return False
-    shows_after = limits.card_lifetime + 2 * limits.heartbeat
-    return said_at < told_at + shows_after or node.pool_failed_at >= told_at
+    carded_at = node.carded_at.get(origin, float("-inf")) - limits.card_lifetime
+    return max(node.heard_at.get(origin, said_at), carded_at) <= told_at
 
 
 def _check_rooms_told(node: SimNode, ledger: Ledger) -> None:

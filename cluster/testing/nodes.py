@@ -106,8 +106,8 @@ class SimNode:
     """What arrived while it did not look: at which socket, and what to do with it."""
     ticks_at: float = float("inf")
     visits_at: float = float("inf")
-    pool_failed_at: float = float("-inf")
-    """When the pool did not answer it last."""
+    carded_at: dict[Life, float] = attrs.field(factory=dict)
+    """When the pool, as this node read it, showed the card of each life last."""
     is_announcing: bool = False
     """Whether its card changed since the pool was visited."""
 

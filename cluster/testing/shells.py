@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from cluster.core import effects as fx
+from cluster.core.admission import OpenCard
 from cluster.core.effects import Effect
 from cluster.core.limits import Limits
 from cluster.testing.clock import Clock
@@ -39,6 +40,7 @@ class Shells:
         excuses: Excuses,
         limits: Limits,
         boots: set[tuple[str, int]],
+        open_card: OpenCard,
     ) -> None:
         self._nodes = nodes
         self._clock = clock
@@ -48,6 +50,7 @@ class Shells:
         self._excuses = excuses
         self._limits = limits
         self._boots = boots
+        self._open_card = open_card
         self.turn_ended: Callable[[SimNode], None] = lambda _node: None
         """Told at the end of each turn, when all that the core said is done."""
         network.published = self._published
@@ -128,9 +131,10 @@ class Shells:
             return
         node.visits_at = float("inf")
         if cards is None:
-            node.pool_failed_at = self._clock.now
             node.core.pool_failed("the world has taken it away")
         else:
+            for card in map(self._open_card, cards):
+                node.carded_at[card.id, card.epoch.boot] = self._clock.now
             self.turn(node, node.core.cards_read(cards, self._clock.now))
         self.plan_visit(
             node, self._clock.now if node.is_announcing else self._clock.now + self._limits.heartbeat

@@ -87,6 +87,7 @@ class World:
             excuses=self.excuses,
             limits=self.limits,
             boots=self._boots,
+            open_card=_open_card,
         )
         self.shells.turn_ended = self._turn_ended
 

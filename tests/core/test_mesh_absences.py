@@ -172,3 +172,65 @@ class TestLives:
         beat = messages.Heartbeat("author", author.core.epoch, 0, {}, {"reader": report})
         reader.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)
         assert not link(reader, author).has_applied(reader.core.epoch, 1)
+
+
+class TestOneThatWasGivenUp:
+    def give_up(self) -> tuple[World, SimNode, SimNode]:
+        """The author was stopped for so long that the reader has forgotten it, and the pool is away since."""
+        world, reader, author = two_nodes(Limits(forget_after=4.0))
+        world.open_room(reader, "r")
+        world.run(1)
+        world.pause(author, 8)
+        world.run(7.9)
+        world.pool.is_up = False
+        assert reader.link("author") is None
+        assert reader.warned == [("author", None)]
+        return world, reader, author
+
+    def test_is_known_again_by_any_question(self) -> None:
+        world, reader, author = self.give_up()
+        ping = messages.encode(messages.Ping("author", author.core.epoch, 1))
+        out = reader.core.asked(b"1", ping, world.now)
+        assert {type(effect) for effect in out} >= {fx.Connect, fx.Answer}
+        assert link(reader, author).health is Health.UP
+
+    def test_has_what_it_said_then_given_on(self) -> None:
+        world, reader, author = self.give_up()
+        world.run(0.11)
+        world.publish(author, "r")
+        world.leave(author)
+        world.run(2)
+        assert len(reader.delivered[author.life]) == 1
+
+    def test_and_is_killed_then_is_told_of_once_more(self) -> None:
+        world, reader, author = self.give_up()
+        ping = messages.encode(messages.Ping("author", author.core.epoch, 1))
+        world.shells.turn(reader, reader.core.asked(b"1", ping, world.now))
+        world.crash(author)
+        world.run(8)
+        assert reader.warned == [("author", None)] * 2
+
+    def test_but_not_when_it_has_said_farewell(self) -> None:
+        world, reader, author = two_nodes()
+        world.leave(author)
+        world.run(1)
+        ping = messages.encode(messages.Ping("author", author.core.epoch, 1))
+        assert reader.core.asked(b"1", ping, world.now) == []
+        assert reader.link("author") is None
+
+    def test_has_confirmed_nothing_to_one_that_it_gave_up_itself(self) -> None:
+        """The reader was stopped, and held the author for alive all the while: what the author confirmed before it
+        dropped the rooms says nothing any more."""
+        world, reader, author = two_nodes()
+        world.open_room(reader, "r")
+        world.run(1)
+        position = reader.core.epoch, 1
+        assert reader.core.unsettled(*position) == []
+        sync = messages.encode(messages.Sync("author", author.core.epoch, 1, has_served=True))
+        reader.core.asked(b"1", sync, world.now)
+        assert reader.core.unsettled(*position) == ["author"]
+        applied = messages.encode(messages.Applied("author", author.core.epoch, *position))
+        (told,) = [
+            effect for effect in reader.core.asked(b"1", applied, world.now) if isinstance(effect, fx.Lost)
+        ]
+        assert told == fx.Lost("author", None, {"r": 0})

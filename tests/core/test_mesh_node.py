@@ -889,6 +889,25 @@ class TestFailure:
             world.run(0.1)
         assert len(a.core._peers._departed) == 1
 
+    def test_a_later_life_by_an_earlier_clock_is_looked_for_as_long_as_the_pool_shows_it(self) -> None:
+        world = World(Random(1), Limits(forget_after=4.0))
+        a, former = world.start("a"), world.start("b", boot=5_000_000)
+        world.run(0.01)  # the first visit to the pool
+        world.run_until(world.is_converged, 1)
+        stale = former.core.sealed_card
+        world.leave(former)
+        world.run(1)
+        b = world.start("b")
+        world.run_until(world.is_converged, 1)
+        a.core.cards_read([b.core.sealed_card, stale], world.now)
+        assert [link.epoch for link in a.core.links] == [b.core.epoch], "the former one is over"
+        world.cut("a", "b")
+        world.cut("b", "a")
+        world.run(10)
+        (link,) = a.core.links
+        assert link.health is Health.DOWN
+        assert a.warned == []
+
     def test_cards_that_cannot_be_opened_keep_a_newcomer_from_saying_ready(self) -> None:
         world, (a,) = cluster_of("a")
         assert a.core.why_not_ready() is None

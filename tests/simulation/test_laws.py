@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from cluster.core import effects as fx
+from cluster.core.limits import Limits
 from cluster.core.messages import Notification
 from cluster.testing import Law, LawBroken, NotInTime, SimNode, World
 
@@ -86,6 +87,29 @@ class TestDeliveries:
         world.check_at_rest()
         a.announced.clear()
         assert broken(world.check_at_rest) is Law.ANNOUNCED
+
+    def test_the_end_of_one_that_was_held_for_gone_before_and_showed_itself_since(self) -> None:
+        world = World(Random(1), Limits(forget_after=4.0))
+        a, b = world.start("a"), world.start("b")
+        world.run(1)
+        world.open_room(a, "r")
+        world.run(1)
+        world.pause(b, 8)
+        world.run(7.5)
+        told_at, _, _ = a.announced[-1]
+        world.pause(a, 5)
+        world.cut(b, a)
+        world.run(0.6)
+        assert world.publish(b, "r") == ["a"]
+        world.leave(b)
+        world.run(10)
+        world.check_at_rest()
+        a.carded_at[b.life] = told_at + world.limits.card_lifetime
+        world.check_at_rest()
+        a.carded_at[b.life] += 0.1
+        assert broken(world.check_at_rest) is Law.ANNOUNCED
+        a.announced.append((world.now, b.life, None))
+        world.check_at_rest()
 
     def test_what_one_that_leaves_does_not_wait_for(self, pair: Pair) -> None:
         world, _, b = pair
