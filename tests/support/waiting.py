@@ -19,15 +19,15 @@ async def eventually(
 ) -> Any:
     """Return the condition's first true result. It is called again and again; it may be async.
 
-    An AssertionError it raises counts as "not yet". Fails with `what`, and the last result, after `timeout_s`.
+    An AssertionError it raises counts as "not yet". Fails with `what`, and the last result, after `timeout_s`; a look that
+    was not over by then is none.
     """
     last: Any = None
     with trio.move_on_after(timeout_s):
         while True:
             try:
-                last = condition()
-                if isinstance(last, Awaitable):
-                    last = await last
+                found = condition()
+                last = await found if isinstance(found, Awaitable) else found
             except AssertionError as error:
                 last = error
             else:
