@@ -19,8 +19,8 @@ async def eventually(
 ) -> Any:
     """Return the condition's first true result. It is called again and again; it may be async.
 
-    An AssertionError it raises counts as "not yet". Fails with `what`, and the last result, after `timeout_s`; a look that
-    was not over by then is none.
+    An AssertionError it raises counts as "not yet". Fails with `what`, and the last result, after `timeout_s`; a look
+    that was not over by then is none.
     """
     last: Any = None
     with trio.move_on_after(timeout_s):
