@@ -75,15 +75,9 @@ async def come_back(cluster: ChaosCluster, member: Member, folder: Path) -> None
     await cluster.judge()
 
 
-@pytest.mark.parametrize(
-    ("impairment", "size"),
-    [
-        ("deaf", 2),
-        ("mute", 3),
-        pytest.param("deaf", 3, marks=pytest.mark.slow),
-        pytest.param("mute", 2, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("impairment", ["deaf", "mute"])
 async def test_a_node_that_is_deaf_or_mute_says_so_and_its_clients_go_elsewhere(
     size: int, impairment: str, tmp_path: Path, say: Callable[[str], None]
 ) -> None:

@@ -232,6 +232,7 @@ async def test_tls_and_no_tls_do_not_understand_each_other(tls: TlsServer) -> No
 # -- Sentinel --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_after_a_fail_over_the_new_master_is_found() -> None:
     async with sentinels() as watched:
         pool = RedisPool(watched.url, "test")
@@ -373,6 +374,7 @@ async def test_the_keys_are_where_the_redis_cluster_has_them(sharded: RedisClust
         assert await owner.command(f"EXISTS {{shoal:{name}}}:cards") == ":1\r\n"
 
 
+@pytest.mark.slow
 async def test_after_a_fail_over_in_a_redis_cluster_the_new_owner_is_found() -> None:
     async with redis_cluster() as redis:
         name, other = name_owned_by(0), name_owned_by(2)

@@ -153,7 +153,7 @@ def _keep(self: Outbound[Any, Any]) -> None:
 WEDGED = Law.BALANCE, Law.PROGRESS, Law.EQUAL_VIEWS, Law.READY
 
 
-@mutation(*WEDGED)
+@mutation(*WEDGED, is_rare=True)
 def the_rooms_of_one_notification_are_not_bounded(patch: pytest.MonkeyPatch) -> None:
     def whole(rooms: Sequence[str], _max_bytes: int) -> list[tuple[Sequence[str], int]]:
         return [(rooms, rooms_weight(rooms))]
@@ -173,7 +173,7 @@ def what_is_said_of_a_cut_is_bounded_by_items_only(patch: pytest.MonkeyPatch) ->
     patch.setattr(Outbound, "remains", of_any_weight)
 
 
-@mutation(*WEDGED)
+@mutation(*WEDGED, is_rare=True)
 def what_is_said_again_is_bounded_by_items_only(patch: pytest.MonkeyPatch) -> None:
     read = Outbound.read
 
@@ -183,7 +183,7 @@ def what_is_said_again_is_bounded_by_items_only(patch: pytest.MonkeyPatch) -> No
     patch.setattr(Outbound, "read", of_any_weight)
 
 
-@mutation(Law.BOUNDS)
+@mutation(Law.BOUNDS, is_rare=True)
 def the_rooms_of_what_was_cut_may_weigh_anything(patch: pytest.MonkeyPatch) -> None:
     begin = Outbound.__init__
 
@@ -357,7 +357,7 @@ def goodbyes_are_not_listened_to(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Link, "said_farewell", _nothing)
 
 
-@mutation(Law.PATIENT)
+@mutation(Law.PATIENT, is_rare=True)
 def a_node_leaves_without_waiting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Leaving, "_unsettled", lambda _self: [])
 
