@@ -122,6 +122,4 @@ class Epochs:
         self._say.restart_state()
         out.append(Announce())
         self._say.heartbeat(now, out)
-        for link in self._peers.links.values():
-            if link.is_live:
-                link.replica.resync(now, out)
+        self._peers.read_anew(now, out)

@@ -402,6 +402,4 @@ class MeshNode:
             link.hearing.forgive(late, now)
         if late >= self._limits.silent_after:
             self._readiness.was_stalled(late, {link.id for link in self._peers.alive()})
-            for link in self.links:
-                if link.is_live:
-                    link.replica.resync(now, out)
+            self._peers.read_anew(now, out)

@@ -154,6 +154,12 @@ class Peers:
             if now - link.liveness.last_heard > self._limits.forget_after:
                 self._give_up(link, now, out)
 
+    def read_anew(self, now: float, out: list[Effect]) -> None:
+        """Ask for all slices that are here once more; what we hold of them stays until then."""
+        for link in self.links.values():
+            if link.is_live:
+                link.replica.resync(now, out)
+
     def heard_by(self, witness: Link, now: float) -> None:
         """A peer's heartbeat says when it heard others: it vouches for those whom we do not hear."""
         for link in self.links.values():
