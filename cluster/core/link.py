@@ -30,7 +30,6 @@ class Link:
         self.card = card
         self.sealed_card = b""
         """The card as its owner sealed it, to be handed on."""
-        self.epoch = card.epoch
         self.liveness, self.hearing = Liveness(limits, now), Hearing(limits, now)
         self.replica = Replica(me, card, limits, now, self._ask)
         self.mailbox = Mailbox(card.id, limits, self._ask_for_notifications)
@@ -77,6 +76,11 @@ class Link:
     def id(self) -> str:
         """The peer's name."""
         return self.card.id
+
+    @property
+    def epoch(self) -> Epoch:
+        """The life of the peer that this link is to, and the last turn that it is known to have taken."""
+        return self.replica.epoch
 
     @property
     def health(self) -> Health:
@@ -128,11 +132,6 @@ class Link:
         )
 
     # -- what it says --
-
-    def take_turn(self, epoch: Epoch, now: float, out: list[Effect]) -> None:
-        """The peer took a new epoch of the same life."""
-        self.epoch = epoch
-        self.replica.take_turn(epoch, now, out)
 
     def heartbeat(self, beat: messages.Heartbeat, now: float, out: list[Effect]) -> None:
         """The tails of the peer's streams, and what it holds of us."""
@@ -217,7 +216,7 @@ class Link:
     def next_deadline(self) -> float:
         """When `time_passed` will have something to do; `inf` when there is nothing to expect."""
         judged_at = self.liveness.next_deadline()
-        due = self.replica.retry_at()
+        due = self.replica.retry_at
         if judged_at is not None:
             due = min(due, judged_at)
         if self.leaves_at is not None:

@@ -79,7 +79,7 @@ class Peers:
             self.stale_frames += 1
             return None
         if message.epoch.boot == link.epoch.boot:
-            link.take_turn(message.epoch, now, out)
+            link.replica.take_turn(message.epoch, now, out)
             return link
         # A new life on the same addresses: its card says how to talk to it, so ask for that first.
         self._begin_new_life(link, msgspec.structs.replace(link.card, epoch=message.epoch), now, out)
@@ -97,7 +97,7 @@ class Peers:
                 out.append(Connect(card))
             link.card = card
             if card.epoch > link.epoch:
-                link.take_turn(card.epoch, now, out)
+                link.replica.take_turn(card.epoch, now, out)
         return link
 
     def forget(self, link: Link, out: list[Effect]) -> None:

@@ -40,6 +40,8 @@ class Replica:
     """The slice of one life of one peer, as far as we have it."""
 
     def __init__(self, me: Me, card: Card, limits: Limits, now: float, ask: AskPeer) -> None:
+        self.epoch = card.epoch
+        """In which the changes of the slice are numbered."""
         self.sync = Sync.GREETING
         self.slice = PeerSlice(card.id, limits)
         self.complaint: str | None = None
@@ -50,7 +52,6 @@ class Replica:
         """When it was here for the first time."""
         self._me = me
         self._peer = card.id
-        self._epoch = card.epoch
         self._limits = limits
         self._ask = ask
         self._state = self._follow_state(0)
@@ -190,7 +191,7 @@ class Replica:
         self.sync, self.complaint, self._snapshots_asked = Sync.LIVE, None, 0
         if self.connected_at is None:
             self.connected_at = now
-        fields = {"peer": self._peer, "epoch": str(self._epoch), "rooms": len(self.slice)}
+        fields = {"peer": self._peer, "epoch": str(self.epoch), "rooms": len(self.slice)}
         out.append(Belief("peer live", fields))
         self._confirm(out)
 
@@ -214,7 +215,7 @@ class Replica:
 
     def take_turn(self, epoch: Epoch, now: float, out: list[Effect]) -> None:
         """The peer took a new epoch of the same life: its slice has to be read again."""
-        self._epoch = epoch
+        self.epoch = epoch
         if self.sync is not Sync.GREETING:
             self.resync(now, out)
 
@@ -260,7 +261,7 @@ class Replica:
             self.slice.apply(change, out)
 
     def _confirm(self, out: list[Effect]) -> None:
-        self._ask(messages.Applied(self._me.id, self._me.epoch, self._epoch, self.position), out)
+        self._ask(messages.Applied(self._me.id, self._me.epoch, self.epoch, self.position), out)
 
     def _follow_state(self, position: int, gaps: int = 0) -> Follower[Change]:
         follower: Follower[Change] = Follower(
@@ -276,7 +277,7 @@ class Replica:
         return follower
 
     def _ask_for_changes(self, first: int, last: int, out: list[Effect]) -> None:
-        self._ask(messages.ResendState(self._me.id, self._me.epoch, self._epoch, first, last), out)
+        self._ask(messages.ResendState(self._me.id, self._me.epoch, self.epoch, first, last), out)
 
     # -- time --
 
@@ -289,13 +290,14 @@ class Replica:
         """Ask again for changes that are missing, if it is time to."""
         self._state.repair(now, out)
 
+    @property
     def retry_at(self) -> float:
         """When hello or the request for a snapshot is to be repeated; `inf` when the slice is here."""
         return float("inf") if self.sync is Sync.LIVE else self._retry_at
 
     def retry(self, now: float, out: list[Effect]) -> None:
         """Repeat hello, or the request for a snapshot, if it is time to."""
-        if now < self.retry_at():
+        if now < self.retry_at:
             return
         if self.sync is Sync.SYNCING:
             self._ask_for_snapshot(now, out)

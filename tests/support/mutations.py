@@ -274,7 +274,7 @@ def the_position_after_a_snapshot_is_taken_from_a_third_party(patch: pytest.Monk
 
     def go_live_there(self: Replica, now: float, out: list[Effect]) -> None:
         epoch, applied = getattr(self, "_others_have", (None, 0))
-        if epoch == self._epoch:
+        if epoch == self.epoch:
             self._snapshot_tail = max(applied, self._snapshot_tail)
         go_live(self, now, out)
 
