@@ -50,28 +50,23 @@ class Hearing:
         self._reported_at = float("-inf")
         self._unheard_s = 0.0
 
-    def reported(self, told_ms: int | None, now: float) -> None:
-        """The peer says how long ago something came to it under its notify topic; None when it does not know."""
-        if told_ms is not None:
-            self._reported_at, self._unheard_s = now, told_ms / 1000
+    def reported(self, told_ms: int, now: float) -> None:
+        """The peer says how long ago something came to it under its notify topic."""
+        self._reported_at, self._unheard_s = now, told_ms / 1000
 
     def forgive(self, seconds: float, now: float) -> None:
         """We were away for that long: what did not arrive meanwhile says nothing."""
         self.told_at = min(self.told_at + seconds, now)
 
     @property
-    def has_canaries(self) -> bool:
-        """Whether the peer ever said what it hears of us. One that speaks an older version does not, and sends none."""
-        return self._reported_at > float("-inf")
-
-    @property
     def arrived_at(self) -> float:
-        """When something of ours came to the peer under its notify topic, as it says; minus infinity if it does not."""
+        """When something of ours came to the peer under its notify topic, as it says; minus infinity when it has not
+        said so yet."""
         return self._reported_at - self._unheard_s
 
-    def hears(self, now: float) -> bool | None:
-        """Whether what the peer publishes for us arrives; None when it sends no canaries."""
-        return now - self.told_at < self._limit if self.has_canaries else None
+    def hears(self, now: float) -> bool:
+        """Whether what the peer publishes for us arrives: a canary at least, lately."""
+        return now - self.told_at < self._limit
 
     def is_heard(self, now: float) -> bool | None:
         """Whether what we publish for the peer arrives there, as it says; None when it has not said so lately."""

@@ -119,7 +119,7 @@ class LinkReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position: Number
     repaired: Number
     lost: Number
-    told_ms: Number | None = None
+    told_ms: Number
 
 
 NotifyTails = Annotated[dict[NodeId, tuple[Number, Number]], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]

@@ -109,7 +109,7 @@ class Senses:
         if now - self._sound_since < self._limit:
             return None  # what others say of us is from before
         limit = self._limit
-        live = [link for link in links if link.is_live and link.hearing.has_canaries]
+        live = [link for link in links if link.is_live]
         if len(live) >= WITNESSES and all(self._is_cut_off(link, now) for link in live):
             return NotReady(
                 Standing.DEAF, f"it hears nothing that {_names(live)} publish for it, although they answer"
@@ -126,7 +126,7 @@ class Senses:
         is missing shows that it is not."""
         hearing = link.hearing
         may_judge = self.complaint is None and now - self._sound_since >= self._limit
-        is_deaf = hearing.hears(now) is False and (
+        is_deaf = not hearing.hears(now) and (
             hearing.deaf.is_believed
             or (
                 may_judge and self._told_at >= hearing.told_at + self._overdue and self._is_cut_off(link, now)
@@ -153,8 +153,7 @@ class Senses:
 
 def _hears_others(link: Link, limit: float) -> bool:
     """Whether the peer is a good witness: it hears somebody. (It says nothing of itself.)"""
-    reports = [report.told_ms for report in link.peer_links.values()]
-    return any(told_ms is not None and told_ms < 1000 * limit for told_ms in reports)
+    return any(report.told_ms < 1000 * limit for report in link.peer_links.values())
 
 
 def _say_of_link(link: Link, is_wrong: bool, what: str, out: list[Effect]) -> None:

@@ -7,6 +7,7 @@ do not answer now. `foreign` cannot be talked with, and `refused_by` do not let 
 
 import time
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import trio
@@ -114,7 +115,8 @@ def _peer(link: Link, mesh: Mesh) -> dict[str, Any]:
 
 
 def _heard_ms_ago(link: Link, now: float) -> int | None:
-    return round(1000 * (now - link.hearing.arrived_at)) if link.hearing.has_canaries else None
+    arrived_at = link.hearing.arrived_at
+    return round(1000 * (now - arrived_at)) if isfinite(arrived_at) else None
 
 
 def _state(link: Link) -> str:

@@ -168,7 +168,7 @@ class TestLives:
     def test_one_that_does_not_hold_our_slice_confirms_nothing_of_it(self) -> None:
         world, reader, author = two_nodes()
         world.open_room(reader, "r")
-        report = messages.LinkReport(reader.core.epoch, False, 5, 1, 0, 0, 0)
+        report = messages.LinkReport(reader.core.epoch, False, 5, 1, 0, 0, 0, 0)
         beat = messages.Heartbeat("author", author.core.epoch, 0, {}, {"reader": report})
         reader.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)
         assert not link(reader, author).has_applied(reader.core.epoch, 1)

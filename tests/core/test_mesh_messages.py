@@ -18,7 +18,9 @@ EPOCH = Epoch(1_700_000_000_000, 2)
 CARD = Card(id="brave-otter", epoch=EPOCH, pub="tcp://127.0.0.1:1", router="tcp://127.0.0.1:2")
 
 PUBLICATIONS: list[messages.Publication] = [
-    messages.Heartbeat("a", EPOCH, 3, {"b": (7, 9)}, {"b": messages.LinkReport(EPOCH, True, 5, 1, 2, 3, 4)}),
+    messages.Heartbeat(
+        "a", EPOCH, 3, {"b": (7, 9)}, {"b": messages.LinkReport(EPOCH, True, 5, 1, 2, 3, 4, 5)}
+    ),
     messages.Farewell("a", EPOCH, "shutdown", {"b": (7, 9)}),
     messages.State(
         "a",

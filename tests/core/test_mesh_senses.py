@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from random import Random
 
-import msgspec
 import pytest
 
 from cluster.core import messages
@@ -218,19 +217,17 @@ def test_a_node_that_was_stopped_is_not_deaf_for_that() -> None:
         assert not nodes[0].core.senses.is_impaired
 
 
-def test_a_peer_of_an_older_version_sends_no_canaries_and_is_not_missed() -> None:
-    world, (a, b, c) = cluster_of("abc")
-    for link in a.core.links:
-        link.hearing._reported_at = float("-inf")
-    world.weather.is_lost = lambda _sender, receiver, frame: (
-        receiver is a and (is_published(frame, messages.Notify) or is_published(frame, messages.Heartbeat))
+def test_who_is_cut_off_before_it_heard_a_first_heartbeat_knows_it_too() -> None:
+    """It is ready by questions and answers: what the others publish is missed although it never came."""
+    world, _ = cluster_of("abc")
+    late = world.start("d")
+    world.weather.is_lost = lambda sender, receiver, frame: (
+        receiver is late and sender is not late and is_published(frame, messages.Notify, messages.Heartbeat)
     )
-    world.run(5)
-    assert complaints([a, b, c]) == [None, None, None]
-    report = msgspec.msgpack.decode(
-        msgspec.msgpack.encode([[1, 0], True, 5, 1, 2, 3, 4]), type=messages.LinkReport
-    )
-    assert report.told_ms is None
+    world.run_until(lambda: late.core.why_not_ready() is None, 2)
+    assert world.run_until(lambda: late.core.senses.is_impaired, 5) < SAID_WITHIN_S
+    assert complaints([late]) == ["it hears nothing that a, b, c publish for it, although they answer"]
+    assert [link.hearing.hears(world.now) for link in late.core.links] == [False] * 3
 
 
 def test_where_much_is_said_no_canary_is_needed() -> None:
