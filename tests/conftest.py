@@ -5,6 +5,7 @@ test that nobody runs protects nobody.
 """
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -16,6 +17,10 @@ IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 # How long an example takes says how busy the machine is. What is to be fast has a benchmark.
 hypothesis.settings.register_profile("shoal", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("shoal")
+
+# Under `nohup` this process ignores SIGHUP, and so would the nodes that it starts: one that handles it hands on nothing.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(wrapper=True)
