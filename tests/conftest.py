@@ -18,7 +18,7 @@ IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 hypothesis.settings.register_profile("shoal", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("shoal")
 
-# Under `nohup` this process ignores SIGHUP, and so would the nodes that it starts: one that handles it hands on nothing.
+# Under `nohup` this process ignores SIGHUP, and so would the nodes that it starts. Who handles it hands on nothing.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 

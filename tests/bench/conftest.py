@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from support.bench_compare import WHY_NOT, is_there
 from support.bench_contenders import Contender
 from support.bench_load import GeneratorMissing, generator
 from support.bench_page import update_page
-from support.bench_peers import has_peers
 from support.bench_report import Report
 
 PAGE = os.environ.get("BENCH_PAGE")
@@ -81,10 +81,9 @@ def _progress(request: pytest.FixtureRequest) -> None:
 def _installed(request: pytest.FixtureRequest, report: Report) -> None:
     """Skip what is not there, and say so on the page."""
     contender = parameters(request.node).get("contender")
-    if isinstance(contender, Contender) and contender.is_peer and not has_peers():
-        why = "not installed (`make peers`)"
-        report.skip(workload(request.node), contender.name, why)
-        pytest.skip(f"{contender.name} is {why}")
+    if isinstance(contender, Contender) and not is_there(contender):
+        report.skip(workload(request.node), contender.name, WHY_NOT)
+        pytest.skip(f"{contender.name} is {WHY_NOT}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,8 @@ import attrs
 import pytest
 import trio
 
-from support.bench_contenders import SHOAL, Contender, Task, asking_script
+from support.bench_compare import compare
+from support.bench_contenders import SHOAL, Task, asking_script
 from support.bench_load import Load, Ran, attached_load
 from support.bench_machine import busy_shares
 from support.bench_peers import STARLETTE
@@ -70,22 +71,16 @@ async def asked(asking: Load, flood: Load, window: int | None) -> Ran:
 
 
 @pytest.mark.workload("http")
-@pytest.mark.parametrize(
-    ("contender", "protocol", "name"),
-    [
-        *[(SHOAL, protocol, name) for name in PUBLISHED for protocol in ("WebSocket", "HTTP")],
-        # Not with 500 subscribers: deliveries are missing then, and it closes the connection while they are waited for.
-        *[(STARLETTE, "HTTP", name) for name, task in PUBLISHED.items() if task.subscribers == 1],
-    ],
-    ids=lambda value: value.name if isinstance(value, Contender) else value,
-)
-async def test_publishing(
-    contender: Contender, protocol: str, name: str, report: Report, folder: Path
-) -> None:
-    task = attrs.evolve(PUBLISHED[name], http=protocol == "HTTP")
-    async with attached(contender, task, folder) as bench:
-        found = await bench.measured()
-    row = f"{contender.name}, {protocol}, {name}"
-    for each in found.as_measurements(("publishes/s", RATE, CPU), workload="http", contender=row):
-        report.add(each)
-    assert contender is not SHOAL or not found.missing
+@pytest.mark.parametrize("name", PUBLISHED)
+async def test_publishing(name: str, report: Report, folder: Path) -> None:
+    task = PUBLISHED[name]
+    over_http = attrs.evolve(task, http=True)
+    rows = {
+        f"{SHOAL.name}, WebSocket, {name}": (SHOAL, task),
+        f"{SHOAL.name}, HTTP, {name}": (SHOAL, over_http),
+    }
+    if (
+        task.subscribers == 1
+    ):  # else deliveries are missing, and it closes the connection while they are waited for
+        rows[f"{STARLETTE.name}, HTTP, {name}"] = (STARLETTE, over_http)
+    await compare("http", rows, ("publishes/s", RATE, CPU), report, folder)

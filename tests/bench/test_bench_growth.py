@@ -1,7 +1,8 @@
 """How rates, latencies and costs change when one thing grows: subscribers, rooms, nodes, the payload, connections.
 
 Each place of a curve has servers of its own, which are asked for as much as they can do, and then for one publish at a
-time. The latency is then the time until the last subscriber has it.
+time. The latency is then the time until the last subscriber has it. The places of a curve are measured in turn, so that
+what is said of one next to another holds on a machine that is slower for a while.
 """
 
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from support.bench_compare import WHY_NOT, is_there
 from support.bench_contenders import SHOAL, Contender, Task, running
 from support.bench_load import attached_load
 from support.bench_machine import memory_bytes
 from support.bench_peers import SOCKETIO, WEBSOCKETS
 from support.bench_report import Measurement, Report
-from support.bench_runs import CPU, GROWTH_RUNS, RATE, Attached, attached
+from support.bench_runs import CPU, GROWTH_RUNS, RATE, Attached, all_attached, attached, measured_in_turn
 from support.bench_workloads import CONNECTIONS_AT, GROWTH, NODES, Curve, one_of_many
 
 pytestmark = pytest.mark.bench
@@ -24,25 +26,30 @@ IDLE_S = 2.0
 
 
 def cases() -> list[object]:
+    """Return (workload, curve, places that are measured in turn) of all curves."""
     return [
-        pytest.param(workload, curve, at, curve.contender, id=f"{workload}-{curve.label}-{at}")
+        pytest.param(workload, curve, places, id=f"{workload}-{curve.label}-{'-'.join(map(str, places))}")
         for workload, curves in GROWTH.items()
         for curve in curves
-        for at in curve.at
+        for places in ([curve.at] if curve.is_in_turn else [(at,) for at in curve.at])
     ]
 
 
-@pytest.mark.parametrize(("workload", "curve", "at", "contender"), cases())
+@pytest.mark.parametrize(("workload", "curve", "places"), cases())
 async def test_growth(
-    workload: str, curve: Curve, at: int, contender: Contender, report: Report, folder: Path
+    workload: str, curve: Curve, places: tuple[int, ...], report: Report, folder: Path
 ) -> None:
-    async with attached(contender, curve.task(at), folder) as bench:
-        at_once = await bench.measured(GROWTH_RUNS)
-        singly = await bench.measured(GROWTH_RUNS, window=1)
-    for found, units in ((at_once, (RATE, CPU)), (singly, ("ms p50", "ms p99"))):
-        for each in found.as_measurements(units, workload=workload, contender=curve.label, at=at):
-            report.add(each)
-        assert contender is not SHOAL or not found.missing
+    if not is_there(curve.contender):
+        report.skip(workload, curve.label, WHY_NOT)
+        pytest.skip(f"{curve.label} is {WHY_NOT}")
+    async with all_attached([(curve.contender, curve.task(at)) for at in places], folder) as benches:
+        at_once = await measured_in_turn(benches, GROWTH_RUNS)
+        singly = await measured_in_turn(benches, GROWTH_RUNS, window=1)
+    for measured, units in ((at_once, (RATE, CPU)), (singly, ("ms p50", "ms p99"))):
+        for at, found in zip(places, measured, strict=True):
+            for each in found.as_measurements(units, workload=workload, contender=curve.label, at=at):
+                report.add(each)
+            assert curve.contender is not SHOAL or not found.missing
 
 
 @pytest.mark.workload("one-of-many")

@@ -9,80 +9,51 @@ or a server ends. BENCH_RUNS and BENCH_SECONDS make it shorter or longer.
 """
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from server.cli.children import open_child
-from support.bench_contenders import SHOAL, Contender, Task
+from support.bench_compare import compare
+from support.bench_contenders import SHOAL
 from support.bench_machine import LOAD_CORE, busy_shares, pinned
 from support.bench_peers import PEERS, zmq_sink
 from support.bench_report import Measurement, Report
-from support.bench_runs import CPU, P50, P99, RATE, RUNS, SECONDS, attached
-from support.bench_workloads import FILTERS, LATENCIES, LOCKED, RATES, WORKERS, Workload
+from support.bench_runs import CPU, P50, P99, RATE, RUNS, SECONDS
+from support.bench_workloads import FILTERS, LATENCIES, LOCKED, RATES, WORKERS
 
 pytestmark = pytest.mark.bench
 
 MESSAGE_BYTES = 200
 
 
-def cases(workloads: Mapping[str, Workload]) -> list[object]:
-    """Return (workload, contender) of all: those of one workload follow each other."""
-    return [
-        pytest.param(name, contender, id=f"{name}-{contender.name}")
-        for name, workload in workloads.items()
-        for contender in workload.contenders
-    ]
-
-
-@pytest.mark.parametrize(("workload", "contender"), [*cases(RATES), *cases(LATENCIES)])
-async def test_workload(workload: str, contender: Contender, report: Report, folder: Path) -> None:
+@pytest.mark.parametrize("workload", [*RATES, *LATENCIES])
+async def test_workload(workload: str, report: Report, folder: Path) -> None:
     asked = (RATES | LATENCIES)[workload]
-    async with attached(contender, asked.task, folder) as bench:
-        found = await bench.measured()
     units = (RATE, CPU) if workload in RATES else (P50, P99, CPU)
-    for each in found.as_measurements(units, workload=workload, contender=contender.name, title=asked.title):
-        report.add(each)
-    assert contender is not SHOAL or not found.missing
+    rows = {contender.name: (contender, asked.task) for contender in asked.contenders}
+    await compare(workload, rows, units, report, folder, title=asked.title)
 
 
 @pytest.mark.workload("filters")
-@pytest.mark.parametrize(
-    ("base", "variant", "task"),
-    [
-        pytest.param(base, name, task, id=f"{base}-{name}")
-        for base, variants in FILTERS.items()
-        for name, task in variants.items()
-    ],
-)
-async def test_filters(base: str, variant: str, task: Task, report: Report, folder: Path) -> None:
-    async with attached(SHOAL, task, folder) as bench:
-        found = await bench.measured()
-    for each in found.as_measurements((RATE, CPU), workload="filters", contender=f"{base}, {variant}"):
-        report.add(each)
-    assert not found.missing
+@pytest.mark.parametrize("base", FILTERS)
+async def test_filters(base: str, report: Report, folder: Path) -> None:
+    rows = {f"{base}, {variant}": (SHOAL, task) for variant, task in FILTERS[base].items()}
+    await compare("filters", rows, (RATE, CPU), report, folder)
 
 
 @pytest.mark.workload("workers")
-@pytest.mark.parametrize("name", WORKERS)
-async def test_workers(name: str, report: Report, folder: Path) -> None:
-    async with attached(SHOAL, WORKERS[name], folder) as bench:
-        found = await bench.measured()
-    for each in found.as_measurements((RATE, CPU), workload="workers", contender=name):
-        report.add(each)
-    assert not found.missing
+@pytest.mark.parametrize("base", WORKERS)
+async def test_workers(base: str, report: Report, folder: Path) -> None:
+    rows = {f"{base}, {variant}": (SHOAL, task) for variant, task in WORKERS[base].items()}
+    await compare("workers", rows, (RATE, CPU), report, folder)
 
 
 @pytest.mark.workload("locked")
-@pytest.mark.parametrize("name", LOCKED)
-async def test_locked(name: str, report: Report, folder: Path) -> None:
-    async with attached(SHOAL, LOCKED[name], folder) as bench:
-        found = await bench.measured()
-    units = (P50, P99, CPU) if name.startswith("W2") else (RATE, CPU)
-    for each in found.as_measurements(units, workload="locked", contender=name):
-        report.add(each)
-    assert not found.missing
+@pytest.mark.parametrize("base", LOCKED)
+async def test_locked(base: str, report: Report, folder: Path) -> None:
+    rows = {f"{base}, {variant}": (SHOAL, task) for variant, task in LOCKED[base].items()}
+    await compare("locked", rows, (P50, P99, CPU) if base == "W2" else (RATE, CPU), report, folder)
 
 
 @pytest.mark.workload("ZeroMQ")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from support.bench_workloads import FILTERS, RATES
+from support.bench_workloads import FILTERS
 from support.documents import ROOT
 
 
@@ -26,13 +26,11 @@ def chosen(only: str) -> list[str]:
 
 @pytest.mark.parametrize("only", ["W1", " W1, "])
 def test_a_workload_is_chosen_by_its_whole_name(only: str) -> None:
-    assert chosen(only) == [f"test_workload[W1-{each.name}]" for each in RATES["W1"].contenders], (
-        "and not W1w1"
-    )
+    assert chosen(only) == ["test_workload[W1]"], "and not W1w1"
 
 
 def test_several_are_chosen() -> None:
-    assert len(chosen("filters,ZeroMQ")) == sum(map(len, FILTERS.values())) + 1
+    assert len(chosen("filters,ZeroMQ")) == len(FILTERS) + 1
 
 
 def test_without_a_choice_all_are_run() -> None:

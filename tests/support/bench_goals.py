@@ -4,13 +4,14 @@ The numbers were set on one machine of two cores, and mean little on a slower on
 same minutes, says how much slower it is. Ratios mean the same everywhere.
 """
 
+import statistics
 from collections.abc import Callable
 from typing import Final
 
 import attrs
 
 from support.bench_peers import BARE, SOCKETIO, STARLETTE, WEBSOCKETS
-from support.bench_report import Results, number
+from support.bench_report import Measurement, Results, number
 from support.bench_runs import CPU, P50, P99, RATE
 
 Seen = Callable[[Results], float | None]
@@ -44,22 +45,36 @@ class Goal:
         return seen <= bar if self.is_least_best else seen >= bar
 
 
-def seen(workload: str, unit: str, contender: str = "Shoal", at: float | None = None) -> Seen:
-    """Return a question for one median."""
+@attrs.frozen
+class Row:
+    """One measured number: of whom, and where on a curve."""
 
-    def find(results: Results) -> float | None:
-        found = results.find(workload, contender, unit, at)
+    workload: str
+    unit: str
+    contender: str = "Shoal"
+    at: float | None = None
+
+    def __call__(self, results: Results) -> float | None:
+        """Return its median."""
+        found = self.found(results)
         return None if found is None else found.median
 
-    return find
+    def found(self, results: Results) -> Measurement | None:
+        """Return it, if it was measured."""
+        return results.find(self.workload, self.contender, self.unit, self.at)
 
 
-def quotient(upper: Seen, lower: Seen, factor: float = 1.0) -> Seen:
-    """Return a question for how many times the second the first is."""
+def quotient(upper: Row, lower: Row, factor: float = 1.0) -> Seen:
+    """Return a question for how many times the second the first is: the median over the rounds, since two that were
+    measured in turn met the same machine."""
 
     def find(results: Results) -> float | None:
-        above, below = upper(results), lower(results)
-        return None if above is None or not below else factor * above / below
+        above, below = upper.found(results), lower.found(results)
+        if above is None or below is None:
+            return None
+        return statistics.median(
+            factor * over / under for over, under in zip(above.values, below.values, strict=True)
+        )
 
     return find
 
@@ -77,48 +92,48 @@ GOALS: Final = (
         RATE,
         2_500_000,
         1_500_000,
-        seen("W1", RATE),
-        limit=seen("W1", RATE, BARE.name),
+        Row("W1", RATE),
+        limit=Row("W1", RATE, BARE.name),
     ),
     Goal(
         "W1 next to websockets",
         "times",
         None,
         8,
-        quotient(seen("W1", RATE), seen("W1", RATE, WEBSOCKETS.name)),
+        quotient(Row("W1", RATE), Row("W1", RATE, WEBSOCKETS.name)),
     ),
     Goal(
         "W1w1: fan-out, window 1",
         "% of the bare loop",
         90,
         75,
-        quotient(seen("W1w1", RATE), seen("W1w1", RATE, BARE.name), 100),
+        quotient(Row("W1w1", RATE), Row("W1w1", RATE, BARE.name), 100),
     ),
-    Goal("W2: latency between nodes", P50, 160, 220, seen("W2", P50), is_least_best=True),
-    Goal("", P99, 300, 600, seen("W2", P99), is_least_best=True),
-    Goal("W2p: the same, 1,000 a second", P50, 160, 220, seen("W2p", P50), is_least_best=True),
-    Goal("", P99, 300, 600, seen("W2p", P99), is_least_best=True),
-    Goal("W3: one subscriber on another node", RATE, 150_000, 75_000, seen("W3", RATE)),
-    Goal("W4: fan-out on another node", RATE, 2_300_000, 1_200_000, seen("W4", RATE)),
-    Goal("W5: idle connections", "kB each", 8, 14, seen("W5", "kB each"), is_least_best=True),
-    Goal("", "set up/s", 4_000, 1_500, seen("W5", "set up/s")),
-    Goal("W6: 1,000 rooms", RATE, 66_000, 45_000, seen("W6", RATE), limit=seen("W6", RATE, BARE.name)),
+    Goal("W2: latency between nodes", P50, 160, 220, Row("W2", P50), is_least_best=True),
+    Goal("", P99, 300, 600, Row("W2", P99), is_least_best=True),
+    Goal("W2p: the same, 1,000 a second", P50, 160, 220, Row("W2p", P50), is_least_best=True),
+    Goal("", P99, 300, 600, Row("W2p", P99), is_least_best=True),
+    Goal("W3: one subscriber on another node", RATE, 150_000, 75_000, Row("W3", RATE)),
+    Goal("W4: fan-out on another node", RATE, 2_300_000, 1_200_000, Row("W4", RATE)),
+    Goal("W5: idle connections", "kB each", 8, 14, Row("W5", "kB each"), is_least_best=True),
+    Goal("", "set up/s", 4_000, 1_500, Row("W5", "set up/s")),
+    Goal("W6: 1,000 rooms", RATE, 66_000, 45_000, Row("W6", RATE), limit=Row("W6", RATE, BARE.name)),
     Goal("Lost in all of these", "deliveries", None, 0, lost, is_least_best=True),
     Goal(
         "A delivery with 10,000 subscribers, next to 500",
         "times the cost",
         None,
         1.3,
-        quotient(seen("subscribers", CPU, at=10_000), seen("subscribers", CPU, at=500)),
+        quotient(Row("subscribers", CPU, at=10_000), Row("subscribers", CPU, at=500)),
         is_least_best=True,
-        limit=quotient(seen("subscribers", CPU, BARE.name, 10_000), seen("subscribers", CPU, BARE.name, 500)),
+        limit=quotient(Row("subscribers", CPU, BARE.name, 10_000), Row("subscribers", CPU, BARE.name, 500)),
     ),
     Goal(
         "A publish for one of 8 nodes, next to one of 2",
         "times the cost",
         None,
         1.1,
-        quotient(seen("one-of-many", CPU, at=8), seen("one-of-many", CPU, at=2)),
+        quotient(Row("one-of-many", CPU, at=8), Row("one-of-many", CPU, at=2)),
         is_least_best=True,
     ),
     Goal(
@@ -126,7 +141,7 @@ GOALS: Final = (
         "ms p99",
         None,
         20,
-        seen("fairness", "ms p99", "during W1"),
+        Row("fairness", "ms p99", "during W1"),
         is_least_best=True,
     ),
     Goal(
@@ -134,7 +149,7 @@ GOALS: Final = (
         "ms p99",
         None,
         20,
-        seen("fairness", "ms p99", "during W3, the publisher's node"),
+        Row("fairness", "ms p99", "during W3, the publisher's node"),
         is_least_best=True,
     ),
 )

@@ -125,9 +125,9 @@ class Report:
     def add(self, measurement: Measurement) -> None:
         """Keep it, and show it."""
         self._measurements.append(attrs.evolve(measurement, session=self._session))
-        where = "" if measurement.at is None else f"at {measurement.at:,g}: "
+        where = "" if measurement.at is None else f" at {measurement.at:,g}"
         missing = f", {measurement.missing:,} missing" if measurement.missing else ""
-        print(f"      {where}{spread(measurement)} {measurement.unit}{missing}")
+        print(f"      {measurement.contender}{where}: {spread(measurement)} {measurement.unit}{missing}")
 
     def skip(self, workload: str, contender: str, why: str) -> None:
         """Note that something cannot be measured here."""

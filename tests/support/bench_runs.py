@@ -1,8 +1,8 @@
-"""One contender at work on one task, and what is taken down of it."""
+"""Contenders at work on their tasks, in turn, and what is taken down of them."""
 
 import os
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -85,17 +85,28 @@ class Attached:
 
     async def measured(self, runs: int = RUNS, window: int = 0) -> Measured:
         """Run the task several times, with the window of the task or a smaller one."""
-        window = window or self.task.window
-        await self.load.run(WARM_UP_S, window)
-        busy = await busy_shares()
-        ran, cpu_us = [], []
-        for _ in range(runs):
-            before = self.cpu_seconds()
-            ran.append(await self.load.run(SECONDS, window))
-            assert ran[-1].delivered, "nothing is delivered"
-            in_all = ran[-1].delivered + ran[-1].later
-            cpu_us.append((self.cpu_seconds() - before) * 1e6 / in_all)
-        return Measured(ran, cpu_us, busy)
+        (found,) = await measured_in_turn([self], runs, window)
+        return found
+
+    async def ran(self, window: int) -> tuple[Ran, float]:
+        """Run the task once; return what came of it, and what a delivery cost in microseconds."""
+        before = self.cpu_seconds()
+        ran = await self.load.run(SECONDS, window or self.task.window)
+        assert ran.delivered, "nothing is delivered"
+        return ran, (self.cpu_seconds() - before) * 1e6 / (ran.delivered + ran.later)
+
+
+async def measured_in_turn(benches: Sequence[Attached], runs: int = RUNS, window: int = 0) -> list[Measured]:
+    """Run each task once, then each again, and so on: a machine that is slower for a while is so for all of them, and
+    what is said of one next to another holds."""
+    for bench in benches:
+        await bench.load.run(WARM_UP_S, window or bench.task.window)
+    busy = await busy_shares()
+    rounds = [[await bench.ran(window) for bench in benches] for _ in range(runs)]
+    return [
+        Measured([ran for ran, _ in found], [cpu_us for _, cpu_us in found], busy)
+        for found in zip(*rounds, strict=True)
+    ]
 
 
 @asynccontextmanager
@@ -103,3 +114,12 @@ async def attached(contender: Contender, task: Task, folder: Path) -> AsyncItera
     """Run a contender, and attach the clients of the task to it."""
     async with running(contender, task) as server, attached_load(folder, server.script) as load:
         yield Attached(server, load, task)
+
+
+@asynccontextmanager
+async def all_attached(
+    asked: Iterable[tuple[Contender, Task]], folder: Path
+) -> AsyncIterator[list[Attached]]:
+    """Run several contenders beside each other, each with the clients of its task; who is not asked is idle."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(attached(*each, folder)) for each in asked]

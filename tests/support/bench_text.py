@@ -53,6 +53,9 @@ MEASURED: Final = """\
 - **A number** is the median of several runs of about a second, with the slowest and the fastest behind it. The
   servers are started once for the runs of a number. What was due and did not come is counted: a run of Shoal's with a
   loss is a failed run.
+- **What is compared is measured in turn**: all servers of a table, or of a curve over anything but nodes, run beside
+  each other, and each is asked for a second while the rest is idle. A machine that is slower for some seconds is so for
+  all of them. A ratio among the goals is the median of those of the rounds.
 - **W2p** is sent at its pace whether or not what was sent before has come, so that a stall is felt by all that were
   due in it.
 - **Latency** is from before the publish is written by its client until the notification was read by the subscriber's,

@@ -64,19 +64,26 @@ FILTERS: Final = {
 """By workload: what Shoal is asked instead."""
 
 WORKERS: Final = {
-    f"{name}, {number} worker{'s' * (number > 1)}": attrs.evolve(task, workers=number, cores=cores_for(2))
+    name: {
+        f"{number} worker{'s' * (number > 1)}": attrs.evolve(task, workers=number, cores=cores_for(2))
+        for number in (1, 2)
+    }
     for name, task in (("W1", W1), ("W1w1", RATES["W1w1"].task), ("W4", W4))
-    for number in (1, 2)
 }
-"""What the node with the subscribers is asked when it has several processes, and two cores."""
+"""By workload: what the node with the subscribers is asked when it has several processes, and two cores."""
 
 
 LOCKED: Final = {
-    f"{name}, {how}": attrs.evolve(task, settings=settings)
+    name: {
+        how: attrs.evolve(task, settings=settings)
+        for how, settings in (
+            ("open", {}),
+            ("with a secret", {"cluster.secret": "a secret of the benchmarks"}),
+        )
+    }
     for name, task in (("W2", LATENCIES["W2"].task), ("W3", W3), ("W4", W4))
-    for how, settings in (("open", {}), ("with a secret", {"cluster.secret": "a secret of the benchmarks"}))
 }
-"""What two nodes are asked without a secret and with one, in turn: what it costs to encrypt the mesh."""
+"""By workload: what two nodes are asked without a secret and with one: what it costs to encrypt the mesh."""
 
 
 # -- Growth --------------------------------------------------------------------------------------------------------
@@ -91,6 +98,8 @@ class Curve:
     at: tuple[int, ...]
     name: str = ""
     """Of the line; empty for the contender's."""
+    is_in_turn: bool = True
+    """Whether all its places are measured in turn. Not where who is idle would be in the way: clusters beat."""
 
     @property
     def label(self) -> str:
@@ -133,8 +142,15 @@ GROWTH: Final = {
             lambda count: Task(480, window=16, nodes=count, reached=count),
             NODES,
             "subscribers on all nodes",
+            is_in_turn=False,
         ),
-        Curve(SHOAL, lambda count: Task(480, window=16, nodes=count), NODES, "subscribers on one node"),
+        Curve(
+            SHOAL,
+            lambda count: Task(480, window=16, nodes=count),
+            NODES,
+            "subscribers on one node",
+            is_in_turn=False,
+        ),
     ],
 }
 """By what grows. Each place is measured with the window of the task, and with one publish at a time."""
