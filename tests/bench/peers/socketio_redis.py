@@ -11,8 +11,14 @@ from typing import Any
 import socketio
 import uvicorn
 
+LONG_S = 3_600
+"""Longer than any measurement: its pings are not deliveries."""
+
 server = socketio.AsyncServer(
-    async_mode="asgi", client_manager=socketio.AsyncRedisManager(sys.argv[2]), transports=["websocket"]
+    async_mode="asgi",
+    client_manager=socketio.AsyncRedisManager(sys.argv[2]),
+    transports=["websocket"],
+    ping_interval=LONG_S,
 )
 
 
@@ -32,7 +38,11 @@ async def publish(_sid: str, data: dict[str, Any]) -> None:
 async def main(port: int) -> None:
     """Serve until the input ends."""
     options = uvicorn.Config(
-        socketio.ASGIApp(server), log_level="warning", ws="websockets-sansio", ws_per_message_deflate=False
+        socketio.ASGIApp(server),
+        log_level="warning",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
     )
     serving = uvicorn.Server(options)
     with socket.create_server(("127.0.0.1", port), backlog=1024) as listener:
