@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from support.bench_contenders import BY_NUMBER, EVALUATED, ROOM, TEN_OF_TEN, Task, message
+from support.bench_goals import Row, quotient
 from support.bench_load import ran
 from support.bench_machine import family
 from support.bench_report import Measurement, Report, Results, Skipped, number, spread
@@ -67,9 +68,19 @@ def test_numbers_of_two_machines_are_not_mixed() -> None:
 def test_a_report_shows_what_it_keeps(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     report.add(Measurement(workload="rooms", contender="Shoal", unit="x/s", values=[3], at=1000, missing=2))
-    assert capsys.readouterr().out.strip() == "at 1,000: 3 x/s, 2 missing"
+    assert capsys.readouterr().out.strip() == "Shoal at 1,000: 3 x/s, 2 missing"
     (kept,) = report.results().measurements
     assert list(report.results().sessions) == [kept.session]
+
+
+def test_a_ratio_is_that_of_the_rounds_on_a_machine_that_wavers() -> None:
+    pair = [
+        Measurement(workload="W", contender=contender, unit="x/s", values=list(of_rounds))
+        for contender, of_rounds in (("Shoal", (10, 50, 90)), ("other", (20, 90, 180)))
+    ]
+    upper, lower = Row("W", "x/s"), Row("W", "x/s", "other")
+    assert quotient(upper, lower, 100)(Results(measurements=pair)) == 50
+    assert quotient(upper, lower)(Results(measurements=pair[:1])) is None
 
 
 @pytest.mark.parametrize(
