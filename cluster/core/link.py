@@ -71,6 +71,7 @@ class Link:
         self._limits = limits
         self._reconnect_at = float("inf")
         self._down_at = now
+        self._owned_up_in = 0
 
     @property
     def id(self) -> str:
@@ -102,9 +103,11 @@ class Link:
         """How often something was found missing in a stream of the peer."""
         return self.replica.gaps + self.mailbox.gaps
 
-    def served_without_us(self) -> None:
+    def served_without_us(self, asked: int) -> None:
         """The peer served clients before it knew anything of our rooms, or after it had given us up and dropped
-        them: what it had applied before says nothing of what it knows now."""
+        them, and says so in its question of this number: what it had applied before says nothing of what it knows
+        now."""
+        self._owned_up_in = asked
         self.applied = (Epoch(0, 0), 0)
         self.missed_since, self.missed_until = (Epoch(0, 0), 0), None
 
@@ -129,6 +132,7 @@ class Link:
             repaired=received.repaired,
             lost=received.lost,
             told_ms=max(0, round(1000 * (now - self.hearing.told_at))),
+            asked=self.replica.asked,
         )
 
     # -- what it says --
@@ -153,7 +157,8 @@ class Link:
                 self.accounted = Accounted(report.position, report.repaired, report.lost)
             self.hearing.reported(report.told_ms, now)
             self.outgoing.confirm(report.position)
-            if report.is_live:
+            is_from_before = report.asked < self._owned_up_in  # it came late
+            if report.is_live and not is_from_before:
                 self.applied_by_peer(report.epoch, report.applied)
 
     def pong(self, pong: messages.Pong, now: float, out: list[Effect]) -> None:

@@ -109,8 +109,9 @@ class Notification(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class LinkReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the origin of a heartbeat holds of one peer: the peer's epoch, whether the link is live, when it was
-    heard last (milliseconds ago), the last state change applied, what became of the notifications up to `position`, and
-    how long ago something came from it under the origin's notify topic (milliseconds): a canary, if nothing else."""
+    heard last (milliseconds ago), the last state change applied, what became of the notifications up to `position`, how
+    long ago something came from it under the origin's notify topic (milliseconds; a canary, if nothing else), and the
+    number of the last hello or sync that the origin sent it: what was reported before that is old news."""
 
     epoch: Epoch
     is_live: bool
@@ -120,6 +121,7 @@ class LinkReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     repaired: Number
     lost: Number
     told_ms: Number
+    asked: Number
 
 
 NotifyTails = Annotated[dict[NodeId, tuple[Number, Number]], msgspec.Meta(max_length=LINKS_PER_HEARTBEAT)]

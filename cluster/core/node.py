@@ -336,7 +336,7 @@ class MeshNode:
                 self.say.flush(now, out)
                 link.mailbox.is_peer_given_rooms = True
                 if question.has_served:
-                    link.served_without_us()
+                    link.served_without_us(nonce)
                 replies = self.say.snapshot(nonce)
             case messages.ResendState():
                 replies = [self.say.resend_state(question)]

@@ -74,6 +74,11 @@ class Replica:
         return self._state.stream.tail
 
     @property
+    def asked(self) -> int:
+        """The number of the last hello or sync of ours."""
+        return self._nonce
+
+    @property
     def held(self) -> int:
         """Changes that wait: for a snapshot, or behind a hole."""
         return self._state.stream.held + self._early.changes

@@ -168,7 +168,7 @@ class TestLives:
     def test_one_that_does_not_hold_our_slice_confirms_nothing_of_it(self) -> None:
         world, reader, author = two_nodes()
         world.open_room(reader, "r")
-        report = messages.LinkReport(reader.core.epoch, False, 5, 1, 0, 0, 0, 0)
+        report = messages.LinkReport(reader.core.epoch, False, 5, 1, 0, 0, 0, 0, 0)
         beat = messages.Heartbeat("author", author.core.epoch, 0, {}, {"reader": report})
         reader.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)
         assert not link(reader, author).has_applied(reader.core.epoch, 1)
@@ -226,8 +226,13 @@ class TestOneThatWasGivenUp:
         world.run(1)
         position = reader.core.epoch, 1
         assert reader.core.unsettled(*position) == []
-        sync = messages.encode(messages.Sync("author", author.core.epoch, 1, has_served=True))
+        owned_up_in = 7
+        sync = messages.encode(messages.Sync("author", author.core.epoch, owned_up_in, has_served=True))
         reader.core.asked(b"1", sync, world.now)
+        assert reader.core.unsettled(*position) == ["author"]
+        overtaken = messages.LinkReport(*position[:1], True, 5, 1, 0, 0, 0, 0, asked=owned_up_in - 1)
+        beat = messages.Heartbeat("author", author.core.epoch, 0, {}, {"reader": overtaken})
+        reader.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)
         assert reader.core.unsettled(*position) == ["author"]
         applied = messages.encode(messages.Applied("author", author.core.epoch, *position))
         (told,) = [

@@ -19,7 +19,7 @@ CARD = Card(id="brave-otter", epoch=EPOCH, pub="tcp://127.0.0.1:1", router="tcp:
 
 PUBLICATIONS: list[messages.Publication] = [
     messages.Heartbeat(
-        "a", EPOCH, 3, {"b": (7, 9)}, {"b": messages.LinkReport(EPOCH, True, 5, 1, 2, 3, 4, 5)}
+        "a", EPOCH, 3, {"b": (7, 9)}, {"b": messages.LinkReport(EPOCH, True, 5, 1, 2, 3, 4, 5, 6)}
     ),
     messages.Farewell("a", EPOCH, "shutdown", {"b": (7, 9)}),
     messages.State(

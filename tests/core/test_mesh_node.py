@@ -452,7 +452,7 @@ class TestStreams:
 
     def test_a_report_on_a_former_life_of_ours_confirms_nothing(self) -> None:
         world, (a, b) = cluster_of("ab")
-        report = messages.LinkReport(Epoch(a.boot - 1, 0), True, 5, 5, 5, 0, 0, 0)
+        report = messages.LinkReport(Epoch(a.boot - 1, 0), True, 5, 5, 5, 0, 0, 0, 0)
         beat = messages.Heartbeat("b", b.core.epoch, 0, {}, {"a": report})
         a.core.published(messages.encode_published(b"h\x00", beat), world.now)
         assert link(a, "b").accounted.position == 0
@@ -465,7 +465,7 @@ class TestStreams:
             world.publish(a, "r")
         world.run(1)
         assert link(a, "b").accounted.position == 3
-        report = messages.LinkReport(a.core.epoch, True, 0, 1, 1, 0, 0, 0)
+        report = messages.LinkReport(a.core.epoch, True, 0, 1, 1, 0, 0, 0, 0)
         beat = messages.Heartbeat("b", b.core.epoch, 1, {}, {"a": report})
         a.core.published(messages.encode_published(b"h\x00", beat), world.now)
         assert link(a, "b").accounted.position == 3
@@ -768,7 +768,7 @@ class TestFailure:
         world.cut("b", "a")
         world.run_until(lambda: link(a, "b").health is Health.SILENT, 3)
         vouched = link(a, "b").liveness.last_vouched
-        other_life = messages.LinkReport(Epoch(b.boot + 1, 0), True, 0, 0, 0, 0, 0, 0)
+        other_life = messages.LinkReport(Epoch(b.boot + 1, 0), True, 0, 0, 0, 0, 0, 0, 0)
         for links in ({}, {"b": other_life}):
             beat = messages.Heartbeat("c", c.core.epoch, 0, {}, links)
             a.core.published(messages.encode_published(b"h\x00", beat), world.now)
@@ -846,7 +846,7 @@ class TestFailure:
         before = a.core.epoch
         later = Epoch(before.boot + 1, 0)
         told = messages.LinkReport(
-            later, is_live=False, heard_ms=0, applied=0, position=0, repaired=0, lost=0, told_ms=0
+            later, is_live=False, heard_ms=0, applied=0, position=0, repaired=0, lost=0, told_ms=0, asked=0
         )
         beat = messages.Heartbeat("b", b.core.epoch, state_tail=0, notify_tails={}, links={"a": told})
         effects = a.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), world.now)

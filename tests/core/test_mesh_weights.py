@@ -201,7 +201,7 @@ class TestTheLargestOfEveryKind:
     def test_a_heartbeat_with_all_the_peers_it_can_name(self) -> None:
         number = HIGHEST_NUMBER
         report = messages.LinkReport(
-            Epoch(number, number), True, number, number, number, number, number, number
+            Epoch(number, number), True, number, number, number, number, number, number, number
         )
         names = [f"{count:064}" for count in range(messages.LINKS_PER_HEARTBEAT)]
         beat = messages.Heartbeat(

@@ -164,7 +164,7 @@ class _Life:
                 pass
 
     def _c_beats(self) -> None:
-        report = LinkReport(self.core.epoch, True, 1, self.core.say.state_tail, 0, 0, 0, 1)
+        report = LinkReport(self.core.epoch, True, 1, self.core.say.state_tail, 0, 0, 0, 1, 1)
         beat = messages.Heartbeat("c", C.epoch, 7, {"a": (A.epoch.boot, 3)}, {"a": report})
         self._perform(
             self.core.published(messages.encode_published(messages.HEARTBEAT_TOPIC, beat), self.now)

@@ -34,7 +34,7 @@ EXTREMES = (
 
 def publications(origin: str, epoch: Epoch, to: str, boot: int) -> list[bytes]:
     """All that can be published, to that life of a node where it is for one."""
-    report = LinkReport(epoch, True, 5, 1, 2, 3, 4, 5)
+    report = LinkReport(epoch, True, 5, 1, 2, 3, 4, 5, 6)
     tails = {to: (boot, 9)}
     changes: list[messages.Change] = [RoomOpened("r", b"d", 1), RoomCounted("r", 2), RoomClosed("r")]
     items = [Notification(["r", "s"], b"payload")]
