@@ -382,9 +382,10 @@ class Mesh:
                 case fx.MoveTopic(former, topic):
                     self._transport.unsubscribe(former)
                     self._transport.subscribe(topic)
-                case fx.Belief(event, fields, is_warning):
+                case fx.Belief(event, fields, is_warning, is_repeated):
                     self.health.grew_stale()
-                    (self._log.warning if is_warning else self._log.info)(event, **fields)
+                    log = self._log
+                    (log.warning if is_warning else log.debug if is_repeated else log.info)(event, **fields)
 
     def _connect(self, card: Card) -> None:
         try:

@@ -18,6 +18,9 @@ from cluster.ports import Pool
 class Log(Protocol):
     """What the mesh needs of a logger: an event and fields."""
 
+    def debug(self, event: str, **fields: object) -> object:
+        """A change of belief like others before it, while the reason lasts."""
+
     def info(self, event: str, **fields: object) -> object:
         """A change of belief."""
 

@@ -136,11 +136,13 @@ class Lost(_Effect, frozen=True):
 
 
 class Belief(_Effect, frozen=True):
-    """Something that this node now believes and did not before: one line for the log."""
+    """Something that this node now believes and did not before: one line for the log. One that is repeated comes and
+    goes for a reason that was said already."""
 
     event: str
     fields: dict[str, Any]
     is_warning: bool = False
+    is_repeated: bool = False
 
 
 Effect = (

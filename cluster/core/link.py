@@ -72,6 +72,8 @@ class Link:
         self._reconnect_at = float("inf")
         self._down_at = now
         self._owned_up_in = 0
+        self._fell_silent_at = float("-inf")
+        self._only_answers = False  # nothing that it published came since it was last said to be silent
 
     @property
     def id(self) -> str:
@@ -244,7 +246,8 @@ class Link:
         if not self.liveness.heard(now) or was is Health.UNHEARD:
             return
         self.mailbox.went_on()
-        out.append(Belief("peer heard again", {"peer": self.id, "was": was.value}))
+        is_repeated = was is Health.SILENT and self._only_answers
+        out.append(Belief("peer heard again", {"peer": self.id, "was": was.value}, is_repeated=is_repeated))
         if was is Health.DOWN:
             self.replica.greet(now, out)
 
@@ -263,7 +266,9 @@ class Link:
         fields = {"peer": self.id, "silent_s": silence}
         if self.health is not Health.DOWN:
             self._reconnect_at = now + self._limits.down_after
-            out.append(Belief("peer silent", fields))
+            self._only_answers = self.hearing.told_at <= self._fell_silent_at
+            self._fell_silent_at = now
+            out.append(Belief("peer silent", fields, is_repeated=self._only_answers))
             return
         out.append(Belief("peer down", fields, is_warning=True))
         self.replica.lost_touch(now)

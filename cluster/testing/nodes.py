@@ -81,6 +81,7 @@ class SimNode:
     announced: list[tuple[float, Life, set[str] | None]] = attrs.field(factory=list)
     """All announcements of losses: when, from whom, and for which rooms; None for all rooms."""
     beliefs: list[tuple[float, str, dict[str, object]]] = attrs.field(factory=list)
+    """What stands in its log: when, the event, and its fields."""
     heard_at: dict[Life, float] = attrs.field(factory=dict)
     """When something of each life of a peer arrived last."""
     began_at: float = 0.0
@@ -157,7 +158,8 @@ class SimNode:
             case fx.Lost(peer, count, rooms):
                 self._note_loss((peer, self.boots[peer]), count, rooms, now)
             case fx.Belief(event, fields):
-                self.beliefs.append((now, event, fields))
+                if not effect.is_repeated:
+                    self.beliefs.append((now, event, fields))
                 if event == "peer down":
                     peer = str(fields["peer"])
                     self.carried_over.discard((peer, self.boots[peer]))

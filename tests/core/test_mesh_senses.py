@@ -52,6 +52,23 @@ def test_a_deaf_node_says_so_and_nobody_else(names: str) -> None:
     assert complaints([a, *others]) == [DEAF, *[None] * len(others)]
 
 
+def test_a_deaf_node_does_not_fill_its_log() -> None:
+    """Its peers fall silent each second, and answer when they are asked: that is said once, until it hears again."""
+    world, (a, *_) = cluster_of("abc")
+
+    def said(event: str) -> list[object]:
+        return [fields["peer"] for _, what, fields in a.beliefs if what == event]
+
+    for times in (1, 2):
+        world.deafen(a)
+        world.run(30)
+        world.heal()
+        world.run(3)
+        assert [sorted(map(str, said(event))) for event in ("peer silent", "peer heard again")] == [
+            ["b"] * times + ["c"] * times
+        ] * 2
+
+
 @pytest.mark.parametrize("names", ["ab", "abc"])
 def test_a_mute_node_says_so_and_nobody_else(names: str) -> None:
     world, (a, *others) = cluster_of(names)

@@ -373,6 +373,9 @@ class _Shell:
     def turn_over(self) -> None:
         self._world.ledger.turn_ended(self._node)
 
+    def debug(self, event: str, **fields: object) -> None:
+        self._told(fx.Belief(event, fields, is_repeated=True))
+
     def info(self, event: str, **fields: object) -> None:
         self._told(fx.Belief(event, fields))
 
