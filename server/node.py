@@ -38,6 +38,7 @@ from server.core.outbox import OutboxCounters
 from server.core.refusals import RefusalCounters
 from server.dispatch import Dispatch
 from server.events import KuzzleStart, Shutdown
+from server.execution import Execution
 from server.loading import LoadedPlugin, PluginCrash, load_plugins, start_plugins
 from server.logs import open_log
 from server.plugin import Context, Core, Plugin, PluginError
@@ -136,15 +137,23 @@ def assemble(
     dispatch = Dispatch(config.limits, log)
     realtime = Realtime(node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit, turn=turn)
     actions = ActionTable()
+    execution = Execution(
+        node_id=info.id,
+        actions=actions,
+        dispatch=dispatch,
+        new_id=_new_id,
+        now_ms=_now_ms,
+        log=log,
+        is_open=config.server.anonymous,
+    )
     app = App(
+        execution,
         node_id=info.id,
         actions=actions,
         dispatch=dispatch,
         realtime=realtime,
         new_id=_new_id,
         now_ms=_now_ms,
-        log=log,
-        is_open=config.server.anonymous,
     )
     told_of_plugins: dict[str, dict[str, Any]] = {}
     actions.add(AuthController())
@@ -166,7 +175,7 @@ def assemble(
             plugin=plugin.name,
             node=info,
             log=log.bind(plugin=plugin.name),
-            execute=app.execute_inside,
+            execute=execution.execute_inside,
             core=core if plugin.privileged else None,
         )
 
@@ -210,7 +219,7 @@ async def _live(
                     leaving.set()
                     node.dispatch.emit(Shutdown())
                     await gone.wait()
-                    node.app.stop()
+                    node.app.execution.stop()
                     background.start_soon(_watch_plugins, node)
                     plugins.cancel_scope.cancel()
             background.cancel_scope.cancel()
@@ -249,7 +258,7 @@ async def _watch_plugins(node: Node) -> None:
 
 
 def _start_serving(node: Node) -> None:
-    node.app.start()
+    node.app.execution.start()
     node.dispatch.emit(KuzzleStart(node.info))
     url = _url(node.bound.scheme, _local(node.bound.host), node.bound.port)
     node.log.info("serving", node=node.info.id, url=url, version=node.info.version)

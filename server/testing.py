@@ -57,10 +57,10 @@ async def open_test_node(
         nursery.start_soon(node.turn.run)
         await nursery.start(node.dispatch.run)
         await start_plugins(node.plugins, nursery, config.limits.plugin_start_s)
-        node.app.start()
+        node.app.execution.start()
         node.dispatch.emit(KuzzleStart(node.info))
         yield TestNode(node, log)
-        node.app.stop()
+        node.app.execution.stop()
         node.dispatch.emit(Shutdown())
 
 

@@ -21,13 +21,14 @@ from server.adapters.lane import Lane
 from server.adapters.library import take_over
 from server.adapters.turn import Turn
 from server.adapters.wire import Wire
-from server.app import Answer, App
+from server.app import App
 from server.core.deflate import SharedDeflate
 from server.core.errors import ApiError
 from server.core.frames import CloseCode, close_frame, ends_with_close, text_frame
 from server.core.limits import Limits
 from server.core.responses import Response
 from server.core.session import Session, Write
+from server.execution import Answer
 
 _OVERFLOW_FRAME: Final = close_frame(
     CloseCode.INTERNAL_ERROR, "too slow: more is waiting for this client than the server keeps"

@@ -290,7 +290,7 @@ async def test_a_node_that_stops_says_so() -> None:
         client = node.client()
         nursery.start_soon(client.call, "probes/probe", "wait")
         await trio.testing.wait_all_tasks_blocked()
-        node.node.app.stop()
+        node.node.app.execution.stop()
         assert error_of(await node.client().call("server", "now")) == (503, "api.process.shutting_down")
         assert (await node.http("GET", "/_ready"))[0].status == 503
         probe_of(node).gate.set()

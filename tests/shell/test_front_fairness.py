@@ -6,8 +6,8 @@ import trio
 import trio.testing
 
 from server.adapters.turn import SLICE_S
-from server.app import Answer
 from server.core.session import Session
+from server.execution import Answer
 from support.front import PING, PONG, TEXT, call, get, masked, open_front, raw_client
 from support.waiting import eventually
 

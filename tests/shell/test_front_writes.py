@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 import trio
 
 from server.adapters.admission import Admission
@@ -27,7 +28,7 @@ async def attached(front: Front) -> AsyncIterator[trio.socket.SocketType]:
     """Serve a client as the listener does, over a socket that keeps writes apart."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    log = front.app._log
+    log = structlog.wrap_logger(front.log, processors=[])
     with ours, trio.socket.from_stdlib_socket(theirs) as client:
         async with trio.open_nursery() as life:
             outbox = Outbox(

@@ -1,8 +1,9 @@
 """An App that sends every WebSocket message back, so that how it was carried is all that can be judged."""
 
-from server.app import Answer, App
+from server.app import App
 from server.core.frames import Opcode, text_frame
 from server.core.session import Session
+from server.execution import Answer
 
 
 class EchoApp(App):

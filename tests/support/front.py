@@ -24,7 +24,7 @@ from structlog.testing import CapturingLogger
 from server.adapters.certificates import Certificates
 from server.adapters.listener import serve
 from server.adapters.turn import Turn
-from server.app import App, Phase
+from server.app import App
 from server.cli.nursery import open_inner_nursery
 from server.config import LoadedConfig, ServerConfig
 from server.controllers.realtime import RealtimeController
@@ -37,6 +37,7 @@ from server.core.requests import Request
 from server.core.session import Session
 from server.dispatch import Dispatch
 from server.events import ConnectionClosed, ConnectionOpened, hook, listeners_of
+from server.execution import Execution
 from server.realtime import Realtime
 
 TIMEOUT_S = 20.0
@@ -220,16 +221,24 @@ async def open_front(
         node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit, turn=turn
     )
     actions.add(RealtimeController(realtime))
+    execution = Execution(
+        node_id="test-node",
+        actions=actions,
+        dispatch=dispatch,
+        new_id=lambda: f"id-{next(ids)}",
+        now_ms=lambda: 1,
+        log=bound,
+    )
     app = app_type(
+        execution,
         node_id="test-node",
         actions=actions,
         dispatch=dispatch,
         realtime=realtime,
         new_id=lambda: f"id-{next(ids)}",
         now_ms=lambda: 1,
-        log=bound,
     )
-    app.phase = Phase.SERVING
+    execution.start()
     stopping, stopped = trio.Event(), trio.Event()
 
     async def run(*, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:

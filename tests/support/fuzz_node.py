@@ -19,7 +19,7 @@ def make_node(**limits: Any) -> tuple[Node, Log]:
     """Return a node that serves, and what it logs."""
     log = Log()
     node = assemble(LoadedConfig(server=ServerConfig(name=NODE_ID), limits=Limits(**limits)), log.logger)
-    node.app.start()
+    node.app.execution.start()
     return node, log
 
 
