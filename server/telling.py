@@ -2,20 +2,23 @@
 
     deliver ... deliver  ->  a run  ->  one write to each member of the channel
 
-What one channel gets in a row is a *run*: it is handed to each member in one go, at the end of the turn or as soon as
-another channel is told of something. So a client gets what one node published in its order, whatever its rooms. A loss
-may concern everybody, and each gets a message of its own: that is done in slices of a turn.
+What one channel gets in a row is a *run*: each member gets it in one go, at the end of the turn or as soon as another
+channel is told of something. So a client gets what one node published in its order, whatever its rooms. What concerns
+more clients than a turn has time for is told in slices: who waits for nothing is then written to at once, and not
+queued for later. What comes meanwhile waits behind it.
 
 It refuses to know rooms and filters, but for what a client has lost.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from server.core.frames import text_frame
 from server.core.holds import DeliveryCounters
 from server.core.notifications import LossNotification, RoomLoss
 from server.core.rooms import Channel, Rooms
+from server.core.session import Write
 from server.core.values import encode_json
 from server.ports import Turn
 
@@ -23,7 +26,7 @@ RUN_BYTES: Final = 65_536
 """A run is handed out when it is longer: no client is to be found slow much later than it is."""
 
 TOLD_PER_LOOK: Final = 16
-"""Clients who are told of a loss between two looks at whether there is time for more: 0.2 ms."""
+"""Clients who are told between two looks at whether there is time for more: 0.1 ms."""
 
 
 class Telling:
@@ -48,8 +51,8 @@ class Telling:
         self._run_of: Channel | None = None
         self._run_bytes = 0
         self._is_end_due = False
-        self._announcing: Iterator[None] = iter(())
-        """The rest of the announcement of a loss, a step after the other."""
+        self._rest: Iterator[None] = iter(())
+        """Of what is being told in slices: each step is some clients."""
 
     def deliver(self, channels: Iterable[Channel], head: bytes) -> None:
         """Tell the members of these channels, soon. `head` is the notification without its end. The hot path."""
@@ -67,38 +70,52 @@ class Telling:
     def tell_all(self) -> None:
         """Tell everybody of everything now: who is to be told is about to change."""
         self._end_run()
-        for _ in self._announcing:
-            pass
 
     def announce_loss(self, node: str, concerned: Mapping[str, int]) -> None:
         """Tell each client that is in any of these rooms, soon, in one message, that something from another node is
         lost; of each room, how much, or 0 when nobody can know."""
         self.tell_all()
-        self._announcing = self._announce(node, concerned)
-        self._turn.defer(self._go_on_announcing)
+        self._rest = self._announce(node, concerned)
+        self._turn.defer(self._go_on)
 
     def _end_run(self) -> None:
-        """Hand out the run."""
-        channel = self._run_of
-        if channel is None:
-            return
-        run, self._run, self._run_of, self._run_bytes = self._run, [], None, 0
-        members = channel.members
-        self._counters.delivered += len(members) * len(run)
-        joined = b"".join(run)
-        for write in members.values():
-            write(*run, joined=joined)
+        """Hand out the run, behind all that was begun."""
+        for _ in self._rest:
+            pass
+        if self._run_of is not None:
+            writes, run, joined = self._take_run(self._run_of)
+            for write in writes:
+                write(*run, joined=joined)
 
     def _end_turn(self) -> None:
         self._is_end_due = False
-        self._end_run()
+        self._go_on()
 
-    def _go_on_announcing(self) -> None:
-        """Do of it what can be done in this turn."""
-        for _ in self._announcing:
-            if not self._turn.has_time():
-                self._turn.leave_over(self._go_on_announcing)
+    def _go_on(self) -> None:
+        """Tell as many as there is time for; the rest in a later turn."""
+        while True:
+            for _ in self._rest:
+                if not self._turn.has_time():
+                    self._turn.leave_over(self._go_on)
+                    return
+            if self._run_of is None:
                 return
+            self._rest = self._in_slices(*self._take_run(self._run_of))
+
+    def _take_run(self, channel: Channel) -> tuple[Iterable[Write], list[bytes], bytes]:
+        """Take the run of a channel: to whom it is to be written, its frames, and these in one piece."""
+        writes, run = channel.members.values(), self._run
+        self._counters.delivered += len(writes) * len(run)
+        self._run, self._run_of, self._run_bytes = [], None, 0
+        return writes, run, b"".join(run)
+
+    def _in_slices(self, writes: Iterable[Write], run: list[bytes], joined: bytes) -> Iterator[None]:
+        """Hand out a run; a step is some clients."""
+        rest = iter(writes)
+        while some := tuple(islice(rest, TOLD_PER_LOOK)):
+            for write in some:
+                write(*run, joined=joined)
+            yield
 
     def _announce(self, node: str, concerned: Mapping[str, int]) -> Iterator[None]:
         """Tell each client concerned; a step is some of them."""

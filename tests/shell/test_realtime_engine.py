@@ -149,6 +149,52 @@ async def test_who_comes_and_who_goes_while_a_loss_is_announced_is_told_or_not_a
         assert not newcomer.notifications
 
 
+async def test_many_are_told_in_slices_each_of_everything_and_in_order() -> None:
+    async with many_readers_and_no_time() as (node, readers):
+        author = node.client()
+        publish_without_waiting(author, "c", 1)
+        publish_without_waiting(author, "c", 2)
+        assert not node.node.turn.flush(), "the author waits until all are told"
+        assert 0 < how_many_were_told(readers) < len(readers)
+        publish_without_waiting(author, "c", 3)
+        assert not node.node.turn.flush()
+        await node.node.turn.caught_up()
+        assert [told(reader, "result", "_source", "n") for reader in readers] == [[1, 2, 3]] * len(readers)
+        assert node.realtime.counters.delivered == 3 * len(readers)
+
+
+async def test_what_follows_in_another_room_does_not_overtake_what_is_told_in_slices() -> None:
+    async with many_readers_and_no_time() as (node, readers):
+        last, author = readers[-1], node.client()
+        await last.call("realtime", "subscribe", index="i", collection="d", body={})
+        publish_without_waiting(author, "c", 0)
+        node.node.turn.flush()
+        assert 0 < how_many_were_told(readers) < len(readers)
+        for number, collection in enumerate("dcdd", 1):
+            publish_without_waiting(author, collection, number)
+        node.node.turn.flush()
+        await node.node.turn.caught_up()
+        assert told(last, "result", "_source", "n") == [0, 1, 2, 3, 4]
+
+
+async def test_who_comes_and_who_goes_while_many_are_told_gets_its_part() -> None:
+    async with many_readers_and_no_time() as (node, readers):
+        last, newcomer, author = readers[-1], node.client(), node.client()
+        publish_without_waiting(author, "c", 1)
+        node.node.turn.flush()
+        assert not last.notifications
+        [room_id] = node.realtime.of(last.session)
+        ask_without_waiting(last, action="unsubscribe", body={"roomId": room_id})
+        await subscribe(newcomer, {})
+        assert how_many_were_told(readers) == len(readers)
+        publish_without_waiting(author, "c", 2)
+        node.node.turn.flush()
+        await node.node.turn.caught_up()
+        assert told(last, "result", "_source", "n") == [1]
+        assert told(newcomer, "result", "_source", "n") == [2]
+        assert told(readers[0], "result", "_source", "n") == [1, 2]
+
+
 async def test_a_long_run_does_not_wait_for_the_end_of_the_turn() -> None:
     async with open_test_node() as node:
         reader, author = node.client(), node.client()
