@@ -271,6 +271,10 @@ class Realtime:
             self.counters.forwarded += len(room_ids)
             relay.forward(node, room_ids, sent)
 
+    def tell_all(self) -> None:
+        """Tell everybody here now of all that was published, before somebody is sent away."""
+        self._telling.tell_all()
+
     # -- The other nodes, called by the plugin that knows them -----------------------------------------------------
 
     def attach(self, relay: Relay) -> None:

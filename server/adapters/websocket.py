@@ -161,7 +161,11 @@ class WebSocketClient:
         """Take no more requests; end the connection when those under way are answered."""
         self._is_stopping = True
         if not self._under_way:
-            self.close(CloseCode.SERVICE_RESTART, RESTART_REASON)
+            self._send_away()
+
+    def _send_away(self) -> None:
+        self._app.realtime.tell_all()  # it is to get what was published before
+        self.close(CloseCode.SERVICE_RESTART, RESTART_REASON)
 
     def sweep(self, most: int) -> None:
         """Count one more sweep without traffic; end the connection when there were more than `most` in a row."""
@@ -243,7 +247,7 @@ class WebSocketClient:
             if self._has_room is not None:
                 self._has_room.set()
             if self._is_stopping and not under_way:
-                self.close(CloseCode.SERVICE_RESTART, RESTART_REASON)
+                self._send_away()
 
     async def _give_up_requests(self, under_way: set[trio.CancelScope]) -> None:
         for request in under_way:

@@ -1,13 +1,16 @@
 """Leaving well: when the node stops, nobody new comes in, everyone gets what is theirs, and nobody holds it up."""
 
+import itertools
 import socket
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 import trio
 import trio.testing
 
+from server.adapters.turn import SLICE_S
 from server.core.frames import CloseCode, text_frame
+from server.telling import TOLD_PER_LOOK
 from support.front import CLOSE, TEXT, call, get, handshake, masked, open_front, raw_client
 
 pytestmark = pytest.mark.usefixtures("plain_and_tls")
@@ -27,6 +30,26 @@ async def test_websocket_clients_get_what_waits_and_are_told_to_come_back() -> N
         await front.stopped.wait()
         assert front.log.calls == []
         assert front.probe.attached == []
+
+
+async def test_what_was_published_before_is_told_before_anybody_is_sent_away() -> None:
+    """There are more members than a turn has time for: the last of them are told in a later one."""
+    in_no_time = itertools.count(0.0, SLICE_S / 2).__next__
+    async with open_front(clock=in_no_time) as front, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(raw_client(front)) for _ in range(10 * TOLD_PER_LOOK)]
+        for client in clients:
+            await client.upgrade(
+                trailing=masked(call("subscribe", "realtime", index="i", collection="c", body={}))
+            )
+            await client.message()
+        author = front.app.open_session("test", "")
+        front.app.receive_message(author, call("publish", "realtime", index="i", collection="c", body={}))
+        assert not front.turn.flush()
+        front.stopping.set()
+        for client in clients:
+            opcode, payload = await client.frame()
+            assert (opcode, b'"type":"document"' in payload) == (TEXT, True)
+            assert await client.close_code() == (CloseCode.SERVICE_RESTART, "service restart")
 
 
 async def test_a_client_that_answers_the_close_is_let_go_at_once() -> None:
