@@ -98,9 +98,13 @@ class Telling:
                 if not self._turn.has_time():
                     self._turn.leave_over(self._go_on)
                     return
-            if self._run_of is None:
+            channel = self._run_of
+            if channel is None:
                 return
-            self._rest = self._in_slices(*self._take_run(self._run_of))
+            if len(channel.members) <= TOLD_PER_LOOK:  # no more than a slice
+                self._end_run()
+                return
+            self._rest = self._in_slices(*self._take_run(channel))
 
     def _take_run(self, channel: Channel) -> tuple[Iterable[Write], list[bytes], bytes]:
         """Take the run of a channel: to whom it is to be written, its frames, and these in one piece."""
