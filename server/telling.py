@@ -5,7 +5,7 @@
 What one channel gets in a row is a *run*: each member gets it in one go, at the end of the turn or as soon as another
 channel is told of something. So a client gets what one node published in its order, whatever its rooms. What concerns
 more clients than a turn has time for is told in slices: who waits for nothing is then written to at once, and not
-queued for later. What comes meanwhile waits behind it.
+queued for later. A run that comes meanwhile waits behind it.
 
 It refuses to know rooms and filters, but for what a client has lost.
 """
@@ -52,7 +52,9 @@ class Telling:
         self._run_bytes = 0
         self._is_end_due = False
         self._rest: Iterator[None] = iter(())
-        """Of what is being told in slices: each step is some clients."""
+        """The rest of a run that is handed out in slices; each step is some clients."""
+        self._announcing: Iterator[None] = iter(())
+        """The rest of the announcement of a loss, likewise."""
 
     def deliver(self, channels: Iterable[Channel], head: bytes) -> None:
         """Tell the members of these channels, soon. `head` is the notification without its end. The hot path."""
@@ -70,16 +72,18 @@ class Telling:
     def tell_all(self) -> None:
         """Tell everybody of everything now: who is to be told is about to change."""
         self._end_run()
+        for _ in self._announcing:
+            pass
 
     def announce_loss(self, node: str, concerned: Mapping[str, int]) -> None:
         """Tell each client that is in any of these rooms, soon, in one message, that something from another node is
         lost; of each room, how much, or 0 when nobody can know."""
         self.tell_all()
-        self._rest = self._announce(node, concerned)
-        self._turn.defer(self._go_on)
+        self._announcing = self._announce(node, concerned)
+        self._turn.defer(self._go_on_announcing)
 
     def _end_run(self) -> None:
-        """Hand out the run, behind all that was begun."""
+        """Hand out the run, behind the rest of the one before."""
         for _ in self._rest:
             pass
         if self._run_of is not None:
@@ -91,13 +95,20 @@ class Telling:
         self._is_end_due = False
         self._go_on()
 
+    def _go_on_announcing(self) -> None:
+        self._advance(self._announcing, self._go_on_announcing)
+
+    def _advance(self, steps: Iterator[None], go_on: Callable[[], None]) -> bool:
+        """Do of it what can be done in this turn; False when the rest is left over for a later one, by `go_on`."""
+        for _ in steps:
+            if not self._turn.has_time():
+                self._turn.leave_over(go_on)
+                return False
+        return True
+
     def _go_on(self) -> None:
-        """Tell as many as there is time for; the rest in a later turn."""
-        while True:
-            for _ in self._rest:
-                if not self._turn.has_time():
-                    self._turn.leave_over(self._go_on)
-                    return
+        """Hand out what there is time for: the rest of a run, then the next."""
+        while self._advance(self._rest, self._go_on):
             channel = self._run_of
             if channel is None:
                 return

@@ -134,6 +134,19 @@ async def test_a_loss_is_announced_to_many_in_slices_and_once_to_each() -> None:
         assert node.realtime.counters.losses_announced == len(readers)
 
 
+async def test_what_is_published_in_several_rooms_does_not_make_an_announcement_be_made_in_one_go() -> None:
+    async with many_readers_and_no_time() as (node, readers):
+        await readers[0].call("realtime", "subscribe", index="i", collection="d", body={})
+        author = node.client()
+        node.realtime.announce_loss("another", None, None)
+        node.node.turn.flush()
+        for number, collection in enumerate("cdc"):
+            publish_without_waiting(author, collection, number)
+        assert 0 < node.realtime.counters.losses_announced < len(readers)
+        await node.node.turn.caught_up()
+        assert node.realtime.counters.losses_announced == len(readers)
+
+
 async def test_who_comes_and_who_goes_while_a_loss_is_announced_is_told_or_not_as_before() -> None:
     async with many_readers_and_no_time() as (node, readers):
         node.realtime.announce_loss("another", None, None)
