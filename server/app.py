@@ -26,7 +26,6 @@ class App:
 
     def __init__(
         self,
-        execution: Execution,
         *,
         node_id: str,
         actions: ActionTable,
@@ -34,9 +33,20 @@ class App:
         realtime: Realtime,
         new_id: Callable[[], str],
         now_ms: Callable[[], int],
+        log: Any,
+        is_open: bool = True,
     ) -> None:
-        self.execution = execution
-        self.execute = execution.execute
+        """Only remember. `is_open` is whether anonymous callers may use the whole API."""
+        self.execution = Execution(
+            node_id=node_id,
+            actions=actions,
+            dispatch=dispatch,
+            new_id=new_id,
+            now_ms=now_ms,
+            log=log,
+            is_open=is_open,
+        )
+        self.execute = self.execution.execute
         """Execute a request that was decoded elsewhere."""
         self.gate = Gate()
         self.actions = actions

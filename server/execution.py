@@ -50,7 +50,7 @@ class Execution:
         new_id: Callable[[], str],
         now_ms: Callable[[], int],
         log: Any,
-        is_open: bool = True,
+        is_open: bool,
     ) -> None:
         """Only remember. `is_open` is whether anonymous callers may use the whole API."""
         self.phase = Phase.STARTING

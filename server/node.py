@@ -38,7 +38,6 @@ from server.core.outbox import OutboxCounters
 from server.core.refusals import RefusalCounters
 from server.dispatch import Dispatch
 from server.events import KuzzleStart, Shutdown
-from server.execution import Execution
 from server.loading import LoadedPlugin, PluginCrash, load_plugins, start_plugins
 from server.logs import open_log
 from server.plugin import Context, Core, Plugin, PluginError
@@ -137,23 +136,15 @@ def assemble(
     dispatch = Dispatch(config.limits, log)
     realtime = Realtime(node_id=info.id, limits=config.limits, now_ms=_now_ms, emit=dispatch.emit, turn=turn)
     actions = ActionTable()
-    execution = Execution(
-        node_id=info.id,
-        actions=actions,
-        dispatch=dispatch,
-        new_id=_new_id,
-        now_ms=_now_ms,
-        log=log,
-        is_open=config.server.anonymous,
-    )
     app = App(
-        execution,
         node_id=info.id,
         actions=actions,
         dispatch=dispatch,
         realtime=realtime,
         new_id=_new_id,
         now_ms=_now_ms,
+        log=log,
+        is_open=config.server.anonymous,
     )
     told_of_plugins: dict[str, dict[str, Any]] = {}
     actions.add(AuthController())
@@ -175,7 +166,7 @@ def assemble(
             plugin=plugin.name,
             node=info,
             log=log.bind(plugin=plugin.name),
-            execute=execution.execute_inside,
+            execute=app.execution.execute_inside,
             core=core if plugin.privileged else None,
         )
 

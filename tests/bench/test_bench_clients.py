@@ -79,8 +79,7 @@ async def test_publishing(name: str, report: Report, folder: Path) -> None:
         f"{SHOAL.name}, WebSocket, {name}": (SHOAL, task),
         f"{SHOAL.name}, HTTP, {name}": (SHOAL, over_http),
     }
-    if (
-        task.subscribers == 1
-    ):  # else deliveries are missing, and it closes the connection while they are waited for
+    if task.subscribers == 1:
+        # Else deliveries are missing, and it closes the connection while they are waited for.
         rows[f"{STARLETTE.name}, HTTP, {name}"] = (STARLETTE, over_http)
     await compare("http", rows, ("publishes/s", RATE, CPU), report, folder)

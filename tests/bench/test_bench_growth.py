@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from support.bench_compare import WHY_NOT, is_there
 from support.bench_contenders import SHOAL, Contender, Task, running
 from support.bench_load import attached_load
 from support.bench_machine import memory_bytes
@@ -26,30 +25,33 @@ IDLE_S = 2.0
 
 
 def cases() -> list[object]:
-    """Return (workload, curve, places that are measured in turn) of all curves."""
+    """Return (workload, curve, places that are measured in turn, contender) of all curves."""
     return [
-        pytest.param(workload, curve, places, id=f"{workload}-{curve.label}-{'-'.join(map(str, places))}")
+        pytest.param(
+            workload,
+            curve,
+            places,
+            curve.contender,
+            id=f"{workload}-{curve.label}-{'-'.join(map(str, places))}",
+        )
         for workload, curves in GROWTH.items()
         for curve in curves
         for places in ([curve.at] if curve.is_in_turn else [(at,) for at in curve.at])
     ]
 
 
-@pytest.mark.parametrize(("workload", "curve", "places"), cases())
+@pytest.mark.parametrize(("workload", "curve", "places", "contender"), cases())
 async def test_growth(
-    workload: str, curve: Curve, places: tuple[int, ...], report: Report, folder: Path
+    workload: str, curve: Curve, places: tuple[int, ...], contender: Contender, report: Report, folder: Path
 ) -> None:
-    if not is_there(curve.contender):
-        report.skip(workload, curve.label, WHY_NOT)
-        pytest.skip(f"{curve.label} is {WHY_NOT}")
-    async with all_attached([(curve.contender, curve.task(at)) for at in places], folder) as benches:
+    async with all_attached([(contender, curve.task(at)) for at in places], folder) as benches:
         at_once = await measured_in_turn(benches, GROWTH_RUNS)
         singly = await measured_in_turn(benches, GROWTH_RUNS, window=1)
     for measured, units in ((at_once, (RATE, CPU)), (singly, ("ms p50", "ms p99"))):
         for at, found in zip(places, measured, strict=True):
             for each in found.as_measurements(units, workload=workload, contender=curve.label, at=at):
                 report.add(each)
-            assert curve.contender is not SHOAL or not found.missing
+            assert contender is not SHOAL or not found.missing
 
 
 @pytest.mark.workload("one-of-many")

@@ -29,13 +29,13 @@ async def compare(
     there = {name: asked for name, asked in rows.items() if is_there(asked[0])}
     async with all_attached(there.values(), folder) as benches:
         found = await measured_in_turn(benches)
-    for name, measured in zip(there, found, strict=True):
+    lost = {}
+    for (name, (contender, _)), measured in zip(there.items(), found, strict=True):
         for each in measured.as_measurements(units, workload=workload, contender=name, title=title):
             report.add(each)
-    lost = {
-        name: measured.missing for name, measured in zip(there, found, strict=True) if there[name][0] is SHOAL
-    }
-    assert not any(lost.values()), lost
+        if contender is SHOAL and measured.missing:
+            lost[name] = measured.missing
+    assert not lost, lost
 
 
 def is_there(contender: Contender) -> bool:

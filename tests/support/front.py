@@ -37,7 +37,6 @@ from server.core.requests import Request
 from server.core.session import Session
 from server.dispatch import Dispatch
 from server.events import ConnectionClosed, ConnectionOpened, hook, listeners_of
-from server.execution import Execution
 from server.realtime import Realtime
 
 TIMEOUT_S = 20.0
@@ -221,24 +220,16 @@ async def open_front(
         node_id="test-node", limits=config.limits, now_ms=lambda: 1, emit=dispatch.emit, turn=turn
     )
     actions.add(RealtimeController(realtime))
-    execution = Execution(
-        node_id="test-node",
-        actions=actions,
-        dispatch=dispatch,
-        new_id=lambda: f"id-{next(ids)}",
-        now_ms=lambda: 1,
-        log=bound,
-    )
     app = app_type(
-        execution,
         node_id="test-node",
         actions=actions,
         dispatch=dispatch,
         realtime=realtime,
         new_id=lambda: f"id-{next(ids)}",
         now_ms=lambda: 1,
+        log=bound,
     )
-    execution.start()
+    app.execution.start()
     stopping, stopped = trio.Event(), trio.Event()
 
     async def run(*, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
